@@ -1,0 +1,157 @@
+"""The command `jdiff`: sentences and samples from trained weights.
+
+Everything that can be wrong with a command is found before the first sample is
+drawn: one sentence on stderr, exit code 2, no file. JAX is imported after the
+arguments have been read, so `jdiff --help` answers at once.
+"""
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the command line; exits with code 2 and one sentence if it is wrong."""
+    args = _parser().parse_args(argv)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"jdiff {args.command}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="jdiff", description="Diffusion that writes.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    write = commands.add_parser("write", help="write a sentence in handwriting")
+    write.set_defaults(run=_write)
+    write.add_argument("text", help=r"what to write; \n begins a new line")
+    write.add_argument("--out", type=Path, help="the picture, F.png (and F.gif)")
+    write.add_argument("--no-gif", action="store_true", help="only the PNG")
+    write.add_argument("--no-counter", action="store_true", help="no step in the GIF")
+    write.add_argument("--no-hold", action="store_true", help="do not hold the end")
+
+    sample = commands.add_parser("sample", help="draw characters, for a file")
+    sample.set_defaults(run=_sample)
+    sample.add_argument("--chars", help="which ones; by default all of the model's")
+    sample.add_argument("--num", type=int, default=10, help="images per character")
+    sample.add_argument("--out", type=Path, required=True, help="F.npz or F.png")
+
+    for command in (write, sample):
+        add = command.add_argument
+        add("--seed", type=int, default=0, help="same seed, same letters")
+        add("--steps", type=int, default=20, help="solver steps, 1 .. T (1000)")
+        add("--guidance", type=float, default=2.0, help="0: any letter, 1: the letter")
+        add("--solver", choices=["ddpm", "ddim"], default="ddim")
+        add("--weights", type=Path, help="a weights file; default: the shipped one")
+    return parser
+
+
+def _write(args: argparse.Namespace) -> None:
+    from jdiff import files, images, text
+
+    message = args.text.replace("\\n", "\n")
+    out = args.out or Path(_slug(message) + ".png")
+    if out.suffix.lower() not in (".png", ".gif", ""):
+        raise ValueError(f"--out must end in .png or .gif, got {out}.")
+    picture = files.check_output(out.with_suffix(".png"), ".png")
+    animation = files.check_output(out.with_suffix(".gif"), ".gif")
+    model = _model(args)
+    labels = text.encode(message, model.chars)
+
+    x_0, path, times = _run(args, model, labels, with_path=not args.no_gif)
+    layout = text.typeset(message, x_0)
+    images.save_png(picture, images.on_paper(text.compose(layout, x_0)))
+    print(f"wrote {picture}")
+    if args.no_gif:
+        return
+    frames = images.on_paper(text.compose(layout, path))
+    steps = None if args.no_counter else times
+    images.save_gif(animation, frames, steps, hold=1 if args.no_hold else 20)
+    print(f"wrote {animation}")
+
+
+def _sample(args: argparse.Namespace) -> None:
+    import numpy as np
+
+    from jdiff import files, images, text
+
+    out = files.check_output(args.out, ".npz", ".png")
+    if args.num < 1:
+        raise ValueError(f"--num must be >= 1, got {args.num}.")
+    model = _model(args)
+    chars = args.chars if args.chars is not None else model.chars
+    labels = np.repeat(text.encode(chars, model.chars), args.num)
+    x_0, _, _ = _run(args, model, labels, with_path=False)
+    if out.suffix.lower() == ".png":
+        columns = args.num if args.num > 1 else None
+        images.save_png(out, images.on_paper(images.tile(x_0, columns)))
+    else:
+        names = np.array([model.chars[label] for label in labels])
+        with files.atomic_write(out) as draft:
+            np.savez_compressed(draft, images=x_0, chars=names)
+    print(f"wrote {out}: {len(x_0)} images")
+
+
+def _model(args: argparse.Namespace) -> Any:
+    if not 0 <= args.seed < 2**32:
+        raise ValueError(f"--seed must be in [0, 2^32), got {args.seed}.")
+    if not math.isfinite(args.guidance):
+        raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
+    if args.steps < 1:
+        raise ValueError(f"--steps must be >= 1, got {args.steps}.")
+    from jdiff import models
+
+    model = models.load_model(args.weights or models.SHIPPED_WEIGHTS)
+    if model.image_shape[2] != 1:
+        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
+    return model
+
+
+def _run(
+    args: argparse.Namespace, model: Any, labels: Any, with_path: bool
+) -> tuple[Any, Any, Any]:
+    """Returns glyphs uint8[N, H, W], their path uint8[F, N, H, W], its steps int[F]."""
+    import jax
+    import numpy as np
+
+    from jdiff import images, models, sampling, schedules
+
+    solver = {"ddpm": sampling.ddpm, "ddim": sampling.ddim}[args.solver]
+    times = schedules.timesteps(model.schedule, args.steps)
+    frames = np.unique(np.linspace(0, args.steps, MAX_FRAMES).round().astype(int))
+    batches = models.generate(
+        jax.random.key(args.seed), model, labels, args.steps, args.guidance, solver
+    )
+    glyphs, paths = [], []
+    for batch in _progress(batches, len(labels)):
+        glyphs.append(images.to_uint8(batch.x_0[..., 0]))
+        if with_path:
+            paths.append(images.to_uint8(batch.path[:, frames, ..., 0]))
+    path = np.concatenate(paths).swapaxes(0, 1) if with_path else None
+    return np.concatenate(glyphs), path, times[frames]
+
+
+# More frames than this make a GIF larger, not smoother.
+MAX_FRAMES = 41
+
+
+def _progress(batches: Iterator[Any], total: int) -> Iterator[Any]:
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="glyph") as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch.x_0))
+
+
+def _slug(text: str) -> str:
+    """Returns a file name for a text: "Hello World" -> "hello_world"."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "jdiff"

@@ -1,0 +1,144 @@
+"""What every reader in this package returns, the error it raises, and .npz sets."""
+
+import string
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+EMNIST_CHARS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+
+
+class DataError(ValueError):
+    """A data set that is missing, broken, or not what was asked for."""
+
+
+class Dataset(NamedTuple):
+    """Labelled images of characters.
+
+    Attributes:
+      images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
+      labels: int32 [N]; `labels[i]` stands for `chars[labels[i]]`.
+      chars: one character per class.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    chars: str
+
+
+def check_labels(labels: np.ndarray, num_images: int, chars: str, where: str) -> None:
+    """Raises unless `labels` name one class in `chars` for each of the images.
+
+    Args:
+      labels: integers [N], 0-based.
+      num_images: how many images the labels belong to.
+      chars: one character per class.
+      where: the file or folder to name in the error.
+
+    Raises:
+      DataError: no images, another number of labels, a label outside the classes.
+    """
+    if num_images == 0:
+        raise DataError(f"{where} must hold at least one image, got none.")
+    if len(labels) != num_images:
+        raise DataError(
+            f"{where} must hold one label per image, got {num_images} images and "
+            f"{len(labels)} labels."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(chars):
+        raise DataError(
+            f"{where} must hold labels of {len(chars)} classes (0-based: 0 to "
+            f"{len(chars) - 1}), got {low} to {high}."
+        )
+
+
+def read_npz(path: str | Path) -> Dataset:
+    """The set in an .npz file, for instance one that `jdiff sample` wrote.
+
+    The file holds `images` and either
+
+    - `labels`, int [N], with optional `chars`, one character per class (without it the
+      labels count along 0-9, A-Z, a-z), or
+    - `chars` alone, one character per image; the classes are then the sorted
+      characters that occur.
+
+    Args:
+      path: an .npz file with `images` uint8 [N, H, W] or [N, H, W, C], upright.
+
+    Raises:
+      DataError: no such file, not an .npz, or an array missing, of another type or
+        shape. Pickled objects are never loaded.
+    """
+    arrays = _load_arrays(Path(path).expanduser())
+    images = arrays.get("images", np.zeros(0))
+    if images.dtype != np.uint8 or images.ndim not in (3, 4):
+        got = f"{images.dtype} {list(images.shape)}" if "images" in arrays else "none"
+        raise DataError(
+            f"{path} must hold images as uint8 [N, H, W] or [N, H, W, C], got {got}."
+        )
+    if "labels" in arrays:
+        labels, chars = _labels_of_classes(arrays, path)
+    elif "chars" in arrays:
+        labels, chars = _labels_of_images(arrays["chars"], path)
+    else:
+        raise DataError(f"{path} must hold labels or chars, got {sorted(arrays)}.")
+    check_labels(labels, len(images), chars, str(path))
+    if images.ndim == 3:
+        images = images[..., None]
+    return Dataset(images, labels.astype(np.int32), chars)
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path} must be an existing .npz file, got no such file.")
+    damaged = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            # Every array is read here, so a damaged one fails here.
+            return {name: file[name] for name in file.files}
+    except (*damaged, NotImplementedError, AttributeError, TypeError) as error:
+        # AttributeError and TypeError: a lone .npy array loads, but has no names.
+        raise DataError(
+            f"{path} must be an .npz file of plain arrays, got one that NumPy cannot "
+            f"read ({error})."
+        ) from error
+
+
+def _labels_of_classes(
+    arrays: dict[str, np.ndarray], path: str | Path
+) -> tuple[np.ndarray, str]:
+    labels = arrays["labels"]
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise DataError(
+            f"{path} must hold labels as integers [N], got {labels.dtype} "
+            f"{list(labels.shape)}."
+        )
+    if "chars" not in arrays:
+        return labels, EMNIST_CHARS[: int(labels.max(initial=0)) + 1]
+    names = arrays["chars"]
+    chars = str(names) if names.ndim == 0 else "".join(_characters(names, path))
+    if names.dtype.kind != "U" or len(set(chars)) != len(chars):
+        raise DataError(
+            f"{path} must hold chars as distinct characters, one per class, got "
+            f"{chars[:80]!r}."
+        )
+    return labels, chars
+
+
+def _labels_of_images(names: np.ndarray, path: str | Path) -> tuple[np.ndarray, str]:
+    chars, labels = np.unique(_characters(names, path), return_inverse=True)
+    return labels, "".join(chars)
+
+
+def _characters(names: np.ndarray, path: str | Path) -> np.ndarray:
+    single = names.dtype.kind == "U" and names.ndim == 1
+    if not single or not (np.char.str_len(names) == 1).all():
+        raise DataError(
+            f"{path} must hold chars as [N] strings of one character, got "
+            f"{names.dtype} {list(names.shape)}."
+        )
+    return names

@@ -1,0 +1,207 @@
+"""EMNIST and MNIST, from the official files or a set that TFDS has prepared.
+
+Searched in this order: the `data_dir` argument, `JDIFF_DATA_DIR`, the cache (`jdiff`
+in `$XDG_CACHE_HOME` or `~/.cache`), and at last a download into the cache. A directory
+that somebody named must hold the set: to read another one in silence would hide the
+mistake. So a set that is there but broken is an error too, wherever it lies.
+
+G. Cohen, S. Afshar, J. Tapson, A. van Schaik. EMNIST: an extension of MNIST to
+handwritten letters. 2017.  Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based
+learning applied to document recognition. 1998.
+"""
+
+import os
+import string
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jdiff.data import tfds
+from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, check_labels
+from jdiff.data.idx import describe, read_idx
+
+# EMNIST's mapping files, label by label. bymerge and balanced keep only the small
+# letters that do not look like their capital; letters gives both, here the capital.
+_MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
+_EMNIST_CLASSES = {
+    "byclass": EMNIST_CHARS,
+    "bymerge": _MERGED,
+    "balanced": _MERGED,
+    "letters": string.ascii_uppercase,
+    "digits": string.digits,
+    "mnist": string.digits,
+}
+_SPLITS = ("train", "test")
+
+
+class _Source(NamedTuple):
+    """Where a set may lie in a directory, as files, in an archive, or under TFDS."""
+
+    name: str  # as TFDS calls it
+    split: str
+    folders: tuple[str, ...]
+    images: str
+    labels: str
+    archive: str | None
+
+
+def emnist(
+    name: str = "byclass", split: str = "train", data_dir: str | Path | None = None
+) -> Dataset:
+    """EMNIST, upright, with 0-based labels.
+
+    NIST's files, and TFDS after them, store each image transposed and number the
+    classes of `letters` from 1; neither shows here.
+
+    Args:
+      name: "byclass", "bymerge", "balanced", "letters", "digits" or "mnist".
+      split: "train" or "test".
+      data_dir: a directory with the .gz files, NIST's gzip.zip, or a set that TFDS has
+        prepared as array_record.
+
+    Returns:
+      images uint8 [N, 28, 28, 1], as many as the files hold.
+
+    Raises:
+      DataError: unknown name or split, a missing or broken set, a failed download.
+    """
+    _check_choice("name", name, tuple(_EMNIST_CLASSES))
+    _check_choice("split", split, _SPLITS)
+    stem = f"emnist-{name}-{split}"
+    source = _Source(
+        name=f"emnist/{name}",
+        split=split,
+        folders=("", "gzip", "emnist", "emnist/gzip"),
+        images=f"{stem}-images-idx3-ubyte.gz",
+        labels=f"{stem}-labels-idx1-ubyte.gz",
+        archive="gzip.zip",
+    )
+    images, labels = _find(source, data_dir)
+    first_label = 1 if name == "letters" else 0
+    chars = _EMNIST_CLASSES[name]
+    return _dataset(images.swapaxes(1, 2), labels, first_label, chars, source)
+
+
+def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
+    """MNIST, in its original order.
+
+    Args:
+      split: "train" or "test".
+      data_dir: a directory with the .gz files, or a set that TFDS has prepared as
+        array_record.
+
+    Returns:
+      images uint8 [N, 28, 28, 1], as many as the files hold.
+
+    Raises:
+      DataError: unknown split, a missing or broken set, a failed download.
+    """
+    _check_choice("split", split, _SPLITS)
+    stem = {"train": "train", "test": "t10k"}[split]
+    source = _Source(
+        name="mnist",
+        split=split,
+        folders=("", "mnist"),
+        images=f"{stem}-images-idx3-ubyte.gz",
+        labels=f"{stem}-labels-idx1-ubyte.gz",
+        archive=None,
+    )
+    images, labels = _find(source, data_dir)
+    return _dataset(images, labels, 0, string.digits, source)
+
+
+def _check_choice(what: str, got: str, allowed: tuple[str, ...]) -> None:
+    if got not in allowed:
+        raise DataError(f"{what} must be one of {', '.join(allowed)}, got {got!r}.")
+
+
+def _dataset(
+    images: np.ndarray,
+    labels: np.ndarray,
+    first_label: int,
+    chars: str,
+    source: _Source,
+) -> Dataset:
+    where = f"{source.name} {source.split}"
+    if images.shape[1:] != (28, 28):
+        height, width = images.shape[1:]
+        raise DataError(f"{where} must hold 28 x 28 images, got {height} x {width}.")
+    labels = labels.astype(np.int32) - first_label
+    check_labels(labels, len(images), chars, where)
+    # A transposed view would slow down every batch that is drawn from it.
+    return Dataset(np.ascontiguousarray(images)[..., None], labels, chars)
+
+
+def _find(
+    source: _Source, data_dir: str | Path | None
+) -> tuple[np.ndarray, np.ndarray]:
+    if data_dir is not None:
+        return _find_in_named(source, Path(data_dir).expanduser(), "data_dir")
+    if named := os.environ.get("JDIFF_DATA_DIR"):
+        return _find_in_named(source, Path(named).expanduser(), "JDIFF_DATA_DIR")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdiff"
+    found = _look_in(source, cache)
+    if found is None:
+        tfds.download(source.name, cache)
+        found = _look_in(source, cache)
+    if found is None:
+        raise DataError(f"the downloaded {source.name} must hold {source.images}.")
+    return found
+
+
+def _find_in_named(
+    source: _Source, root: Path, what: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if not root.is_dir():
+        raise DataError(f"{what} must be an existing directory, got {str(root)!r}.")
+    found = _look_in(source, root)
+    if found is None:
+        archive = f", for {source.archive}" if source.archive else ""
+        raise DataError(
+            f"{what} must hold {source.name} {source.split}: looked in {root} and its "
+            f"folders {', '.join(source.folders[1:])} for {source.images} and "
+            f"{source.labels}{archive} and for {source.name}/VERSION as TFDS prepares "
+            "it, got none of them."
+        )
+    return found
+
+
+def _look_in(source: _Source, root: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    folders = [root / folder for folder in source.folders]
+    for folder in folders:
+        if (found := _read_pair(source, folder)) is not None:
+            return found
+    archives = [folder / source.archive for folder in folders if source.archive]
+    for archive in archives:
+        if archive.is_file():
+            return _read_archive(source, archive)
+    return tfds.read_prepared(root / source.name, source.split)
+
+
+def _read_archive(source: _Source, archive: Path) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with zipfile.ZipFile(archive) as file:
+            top = zipfile.Path(file)
+            found = _read_pair(source, top / "gzip") or _read_pair(source, top)
+    except zipfile.BadZipFile as error:
+        with archive.open("rb") as file:
+            head = file.read(256)
+        got = "a truncated one" if head.startswith(b"PK") else describe(head)
+        raise DataError(f"{archive} must be a whole .zip file, got {got}.") from error
+    if found is None:
+        raise DataError(f"{archive} must hold {source.images}, got an archive without.")
+    return found
+
+
+def _read_pair(
+    source: _Source, folder: Path | zipfile.Path
+) -> tuple[np.ndarray, np.ndarray] | None:
+    images, labels = folder / source.images, folder / source.labels
+    missing = [path for path in (images, labels) if not path.exists()]
+    if len(missing) == 2:
+        return None
+    if missing:
+        raise DataError(f"{folder} must hold images and labels, got no {missing[0]}.")
+    return read_idx(images, ndim=3), read_idx(labels, ndim=1)

@@ -1,0 +1,170 @@
+"""All that needs tensorflow-datasets (TFDS): prepared sets and downloads.
+
+Neither imports TensorFlow. TFDS is asked for the addresses and checksums, so that they
+are kept up to date in one place, and it fetches the very files that NIST publishes;
+its own EMNIST builder is left out because only TensorFlow could run it.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urljoin
+
+import numpy as np
+
+from jdiff.data.dataset import DataError
+
+_MNIST_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+_STAGING = "download-"
+_ABANDONED_AFTER_S = 24 * 3600
+
+
+def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Images [N, H, W] and labels [N] of a set that TFDS has prepared, in TFDS's order.
+
+    Args:
+      folder: holds a folder per version, as `emnist/byclass/3.1.0`; the newest counts.
+      split: "train" or "test".
+
+    Returns:
+      The arrays as they were stored (EMNIST transposed), or None without any version.
+
+    Raises:
+      DataError: the set is broken, has no such split, or only TensorFlow could read it.
+    """
+    version = _newest_version(folder)
+    if version is None:
+        return None
+    tfds = _import_tfds()
+    import tqdm  # TFDS depends on it
+
+    try:
+        builder = tfds.builder_from_directory(version)
+        source = builder.as_data_source(split)
+        images = np.empty((len(source), *source[0]["image"].shape[:2]), np.uint8)
+        labels = np.empty(len(source), np.int32)
+        # A full set takes a minute or two, so a bar shows that it goes on.
+        for i in tqdm.trange(len(source), desc=f"Reading {folder}", mininterval=1.0):
+            example = source[i]
+            images[i], labels[i] = example["image"][..., 0], example["label"]
+    except NotImplementedError as error:
+        raise DataError(
+            f"{version} must be prepared with file_format='array_record', got "
+            "another format, which only TensorFlow reads."
+        ) from error
+    except ImportError as error:
+        raise _not_installed(error) from error
+    except Exception as error:  # TFDS documents no common class for a broken set.
+        raise DataError(
+            f"{version} must hold a whole {split} set as TFDS prepares it, got "
+            f"one that it cannot read ({_first_line(error)})."
+        ) from error
+    return images, labels
+
+
+def _newest_version(folder: Path) -> Path | None:
+    # What TFDS has not finished is called incomplete.XXXXXX_3.1.0.
+    versions = [
+        path for path in folder.glob("*.*.*") if path.name.replace(".", "").isdigit()
+    ]
+    numbers = [[int(number) for number in path.name.split(".")] for path in versions]
+    return versions[numbers.index(max(numbers))] if versions else None
+
+
+def download(name: str, cache: Path) -> None:
+    """Fetches the official files of a set into `cache`, whole or not at all.
+
+    They arrive in a folder of their own and move to their place only after their
+    SHA-256 is found to be the published one. A download that fails leaves nothing, and
+    the next call starts anew. So does Ctrl-C, but TFDS's thread goes on reading, and
+    Python waits for it at exit until a second Ctrl-C.
+
+    Args:
+      name: "mnist", or "emnist/..." (all of EMNIST is one archive).
+      cache: made if missing.
+
+    Raises:
+      DataError: no network, a wrong checksum, or tensorflow-datasets is missing.
+    """
+    tfds = _import_tfds()
+    if name == "mnist":
+        url = tfds.image_classification.MNIST.URL
+        places = {urljoin(url, file): cache / "mnist" / file for file in _MNIST_FILES}
+    else:
+        url = tfds.image_classification.EMNIST.URL
+        places = {url: cache / "emnist" / "gzip.zip"}
+    print(f"Downloading {name.split('/')[0]} to {cache}", file=sys.stderr)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(cache)
+        with tempfile.TemporaryDirectory(
+            prefix=_STAGING, dir=cache, ignore_cleanup_errors=True
+        ) as staging:
+            _fetch(tfds, places, staging)
+    except Exception as error:  # requests, TFDS and the disk have no common class.
+        raise DataError(
+            f"{url} must be reachable and give the published files, got "
+            f"{_reason(error)}; try again, or put "
+            f"{', '.join(place.name for place in places.values())} into "
+            f"{next(iter(places.values())).parent} by hand."
+        ) from error
+
+
+def _fetch(tfds: ModuleType, places: dict[str, Path], staging: str) -> None:
+    import requests
+
+    # TFDS repeats a refused connection for minutes; one plain request fails at once.
+    requests.head(next(iter(places)), timeout=30, allow_redirects=True)
+    manager = tfds.download.DownloadManager(
+        download_dir=staging, force_checksums_validation=True
+    )
+    # One by one, so that no thread writes any more when one of them fails.
+    files = [manager.download(url) for url in places]
+    for file, place in zip(files, places.values(), strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, place)
+
+
+def _remove_abandoned(cache: Path) -> None:
+    """Frees what a killed process left; a younger folder may be in use by another."""
+    for folder in cache.glob(_STAGING + "*"):
+        if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _import_tfds() -> ModuleType:
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise _not_installed(error) from error
+    return tensorflow_datasets
+
+
+def _not_installed(error: ImportError) -> DataError:
+    return DataError(
+        "tensorflow-datasets and array_record must be installed for this, got "
+        f"{error}: pip install 'jdiff[train]'."
+    )
+
+
+def _reason(error: Exception) -> str:
+    from tensorflow_datasets.core.download.download_manager import (
+        NonMatchingChecksumError,
+    )
+
+    if isinstance(error, NonMatchingChecksumError):
+        return "a file with another checksum: truncated, or changed on the server"
+    return f"{type(error).__name__} ({_first_line(error)})"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0][:200]

@@ -1,0 +1,163 @@
+"""Denoising diffusion, the theory on one page.
+
+Every function is written for ONE example of any shape and a scalar step t;
+`jax.vmap` makes batches. The path from data to noise is
+
+    x_t = alpha_t x_0 + sigma_t eps,    eps ~ N(0, I),  t = 0 .. T          (1)
+
+with the tables alpha, sigma of a `Schedule`. The signal-to-noise ratio is
+SNR_t = alpha_t^2 / sigma_t^2 and its logarithm lambda_t. For any s < t the path
+is Markov, and given both ends of a step its middle is Gaussian:
+
+    r = SNR_t / SNR_s
+    q(x_s | x_t, x_0) = N(alpha_s x_0 + sigma_s sqrt(r) eps, sigma_s^2 (1 - r) I)   (2)
+    with eps = (x_t - alpha_t x_0) / sigma_t
+
+which is Ho et al. 2020, Eq. 6-7, for s = t - 1, and Kingma et al. 2021, Eq. 25-33,
+for any s. At s = 0 the variance is 0 because sigma_0 = 0: nothing is masked.
+
+A network is trained to predict one of five targets, each an affine function of
+x_0 and eps, so each can be turned into an estimate of x_0:
+
+    eps                         Ho et al. 2020                               (3)
+    x_0                         Salimans & Ho 2022                           (4)
+    v = alpha_t eps - sigma_t x_0      Salimans & Ho 2022, Eq. 9             (5)
+    score = -eps / sigma_t      Song et al. 2021, of log p(x_t | x_0)        (6)
+    flow = eps - x_0            Liu et al. 2022; Lipman et al. 2022          (7)
+
+Everything after training sees the estimate of x_0 alone (`jdiff.sampling`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jdiff.schedules import Schedule
+
+
+class Gaussian(NamedTuple):
+    """An isotropic Gaussian: mean of any shape, scalar variance."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+class Prediction(NamedTuple):
+    """What a network predicts: a pair of pure functions.
+
+    Attributes:
+        target: (schedule, x_0, eps, t) -> what the network should output.
+        x_0: (schedule, x_t, output, t) -> the estimate of x_0 in that output. Affine
+            in x_t and in output.
+    """
+
+    target: Callable[[Schedule, jax.Array, jax.Array, jax.Array], jax.Array]
+    x_0: Callable[[Schedule, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def q_sample(
+    schedule: Schedule, x_0: jax.Array, t: jax.typing.ArrayLike, eps: jax.Array
+) -> jax.Array:
+    """Returns x_t, the example x_0 noised to step t (Ho et al. 2020, Eq. 4).
+
+    x_t = alpha_t x_0 + sigma_t eps
+
+    Args:
+        schedule: float32[T + 1] tables.
+        x_0: one example, any shape.
+        t: scalar int in [0, T]; t = 0 returns x_0.
+        eps: standard normal noise, the shape of x_0.
+
+    >>> import jax, jdiff
+    >>> schedule = jdiff.cosine_schedule(1000)
+    >>> x_0 = jax.numpy.ones(3)
+    >>> jdiff.q_sample(schedule, x_0, 0, jax.numpy.zeros(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    chex.assert_equal_shape([x_0, eps])
+    chex.assert_rank(t, 0)
+    return schedule.alpha[t] * x_0 + schedule.sigma[t] * eps
+
+
+def noise(
+    schedule: Schedule, x_t: jax.Array, x_0: jax.Array, t: jax.typing.ArrayLike
+) -> jax.Array:
+    """Returns the eps that turns x_0 into x_t at step t >= 1, from Eq. 1."""
+    return (x_t - schedule.alpha[t] * x_0) / schedule.sigma[t]
+
+
+def snr_ratio(
+    schedule: Schedule, t: jax.typing.ArrayLike, s: jax.typing.ArrayLike
+) -> jax.Array:
+    """Returns SNR_t / SNR_s, in [0, 1] for s < t; exactly 0 at s = 0."""
+    ratio = schedule.alpha[t] * schedule.sigma[s]
+    return jnp.square(ratio / (schedule.alpha[s] * schedule.sigma[t]))
+
+
+def q_posterior(
+    schedule: Schedule,
+    x_t: jax.Array,
+    x_0: jax.Array,
+    t: jax.typing.ArrayLike,
+    s: jax.typing.ArrayLike,
+) -> Gaussian:
+    """Returns q(x_s | x_t, x_0), the step back from t to s when x_0 is known.
+
+    mean = alpha_s x_0 + sigma_s sqrt(r) eps,  variance = sigma_s^2 (1 - r),
+    eps = (x_t - alpha_t x_0) / sigma_t,  r = SNR_t / SNR_s
+    (Ho et al. 2020, Eq. 6-7 for s = t - 1; Kingma et al. 2021, Eq. 25-33.)
+
+    Args:
+        schedule: float32[T + 1] tables.
+        x_t: the example at step t, any shape.
+        x_0: the example at step 0, the shape of x_t.
+        t: scalar int in [1, T].
+        s: scalar int in [0, t - 1]; s = 0 returns x_0 with variance 0.
+    """
+    chex.assert_equal_shape([x_t, x_0])
+    chex.assert_rank([t, s], 0)
+    ratio = snr_ratio(schedule, t, s)
+    eps = noise(schedule, x_t, x_0, t)
+    mean = schedule.alpha[s] * x_0 + schedule.sigma[s] * jnp.sqrt(ratio) * eps
+    return Gaussian(mean, jnp.square(schedule.sigma[s]) * (1.0 - ratio))
+
+
+PREDICT_EPS = Prediction(
+    target=lambda schedule, x_0, eps, t: eps,
+    x_0=lambda schedule, x_t, output, t: (
+        (x_t - schedule.sigma[t] * output) / schedule.alpha[t]
+    ),
+)
+
+PREDICT_X_0 = Prediction(
+    target=lambda schedule, x_0, eps, t: x_0,
+    x_0=lambda schedule, x_t, output, t: output,
+)
+
+# The divisor is 1 on variance-preserving paths, where Salimans & Ho define v.
+PREDICT_V = Prediction(
+    target=lambda schedule, x_0, eps, t: (
+        schedule.alpha[t] * eps - schedule.sigma[t] * x_0
+    ),
+    x_0=lambda schedule, x_t, output, t: (
+        (schedule.alpha[t] * x_t - schedule.sigma[t] * output)
+        / (schedule.alpha[t] ** 2 + schedule.sigma[t] ** 2)
+    ),
+)
+
+PREDICT_SCORE = Prediction(
+    target=lambda schedule, x_0, eps, t: -eps / schedule.sigma[t],
+    x_0=lambda schedule, x_t, output, t: (
+        (x_t + schedule.sigma[t] ** 2 * output) / schedule.alpha[t]
+    ),
+)
+
+PREDICT_FLOW = Prediction(
+    target=lambda schedule, x_0, eps, t: eps - x_0,
+    x_0=lambda schedule, x_t, output, t: (
+        (x_t - schedule.sigma[t] * output) / (schedule.alpha[t] + schedule.sigma[t])
+    ),
+)

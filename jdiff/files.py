@@ -1,0 +1,61 @@
+"""Files that appear whole or not at all.
+
+Whatever is written to disk is written under another name in the same folder and then
+renamed, so that an interrupted run never leaves half a file behind, nor damages the
+one that was there before.
+"""
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
+    """Returns the path of a file that is about to be written.
+
+    Call it before hours of work, not after.
+
+    Args:
+        path: the file; its folder has to exist.
+        *suffixes: those allowed, as ".png"; any if none is given.
+
+    Raises:
+        ValueError: the folder does not exist, the path is a folder, or it has
+            another suffix.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"cannot write {path}: there is no folder {path.parent}.")
+    if path.is_dir():
+        raise ValueError(f"cannot write {path}: it is a folder.")
+    if suffixes and path.suffix.lower() not in suffixes:
+        allowed = " or ".join(suffixes)
+        raise ValueError(f"cannot write {path}: the name must end in {allowed}.")
+    return path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+    """Returns a context with the path of a draft, which becomes `path` at its end.
+
+    The draft has the suffix of `path`, for writers that go by it. If the block
+    raises, `path` stays as it was and nothing else is left behind.
+
+    Args:
+        path: the file to create or replace.
+
+    Raises:
+        ValueError: see `check_output`.
+        OSError: the file cannot be written.
+    """
+    path = check_output(path)
+    # Not tempfile: its files are readable by their owner alone, and stay so.
+    draft = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        yield draft
+        os.replace(draft, path)
+    except BaseException:  # Ctrl-C too
+        draft.unlink(missing_ok=True)
+        raise

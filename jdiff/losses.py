@@ -1,0 +1,121 @@
+"""Losses of one example, their weights, and the loss of a batch.
+
+    L = E_{x_0, t, eps} [ w_t  d(network(x_t, lambda_t, y), target) ]        (8)
+
+(Ho et al. 2020, Eq. 14 with w_t = 1, d = squared error, target = eps.)
+"""
+
+from collections.abc import Callable
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jdiff.diffusion import Prediction, q_sample
+from jdiff.schedules import Schedule, log_snr
+
+Distance = Callable[[jax.Array, jax.Array], jax.Array]
+Weight = Callable[[Schedule, Prediction, jax.Array], jax.Array]
+
+
+def l2_loss(output: jax.Array, target: jax.Array) -> jax.Array:
+    """Returns the mean squared error of one example, a scalar."""
+    chex.assert_equal_shape([output, target])
+    return jnp.mean(jnp.square(output - target))
+
+
+def huber_loss(output: jax.Array, target: jax.Array, delta: float = 1.0) -> jax.Array:
+    """Returns the mean Huber loss of one example, a scalar (Huber 1964).
+
+    h(e) = e^2 / 2 if |e| <= delta, else delta (|e| - delta / 2)
+    """
+    chex.assert_equal_shape([output, target])
+    error = jnp.abs(output - target)
+    inside = jnp.minimum(error, delta)
+    return jnp.mean(inside * (error - 0.5 * inside))
+
+
+def uniform_weight(
+    schedule: Schedule, prediction: Prediction, t: jax.typing.ArrayLike
+) -> jax.Array:
+    """Returns 1: every step counts alike in the network's own target (Ho et al.)."""
+    return jnp.ones_like(schedule.alpha[t])
+
+
+def min_snr_weight(
+    schedule: Schedule,
+    prediction: Prediction,
+    t: jax.typing.ArrayLike,
+    gamma: float = 5.0,
+) -> jax.Array:
+    """Returns the min-SNR weight of step t (Hang et al. 2023, Eq. 7).
+
+    w_t = min(SNR_t, gamma) for the squared error of x_0. An error e of the network's
+    output moves x_0 by c_t e, so for its own target the weight is c_t^2 times that:
+    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
+
+    Args:
+        schedule: float32[T + 1] tables.
+        prediction: what the network predicts.
+        t: scalar int in [1, T].
+        gamma: the bound on the SNR, > 0.
+    """
+    factor = prediction.x_0(schedule, 0.0, 1.0, t)
+    snr = jnp.exp(log_snr(schedule, t))
+    return jnp.minimum(snr, gamma) * jnp.square(factor)
+
+
+def make_diffusion_loss(
+    apply: Callable[..., jax.Array],
+    schedule: Schedule,
+    prediction: Prediction,
+    null_label: int | None = None,
+    label_dropout: float = 0.0,
+    distance: Distance = l2_loss,
+    weight: Weight = uniform_weight,
+) -> Callable:
+    """Returns the loss of Eq. 8 over a batch: (params, key, batch) -> (loss, metrics).
+
+    Step, noise and label dropout of example k are drawn from key k, so they do not
+    depend on how a batch is split over devices. The network sees the whole batch in
+    one call, which keeps the weight gradients of its convolutions batched.
+
+    Args:
+        apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
+        schedule: float32[T + 1] tables; steps are drawn uniformly from 1 .. T.
+        prediction: what the network predicts.
+        null_label: the label that means "no condition", usually num_classes.
+        label_dropout: probability that a label is replaced by the null label, which
+            trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
+        distance: (output, target) -> scalar, of one example.
+        weight: (schedule, prediction, t) -> scalar.
+
+    Raises:
+        ValueError: label_dropout is outside [0, 1] or lacks a null_label.
+    """
+    if not 0.0 <= label_dropout <= 1.0:
+        raise ValueError(f"label_dropout must be in [0, 1], got {label_dropout}.")
+    if label_dropout and null_label is None:
+        raise ValueError("label_dropout needs a null_label, got None.")
+    num_steps = len(schedule.alpha) - 1
+
+    def corrupt(key, x_0, label):
+        key_t, key_eps, key_label = jax.random.split(key, 3)
+        t = jax.random.randint(key_t, (), 1, num_steps + 1)
+        eps = jax.random.normal(key_eps, x_0.shape, x_0.dtype)
+        if label_dropout:
+            drop = jax.random.bernoulli(key_label, label_dropout)
+            label = jnp.where(drop, null_label, label)
+        x_t = q_sample(schedule, x_0, t, eps)
+        return x_t, t, label, prediction.target(schedule, x_0, eps, t)
+
+    def loss_fn(params, key, batch):
+        keys = jax.random.split(key, len(batch.image))
+        x_t, t, label, target = jax.vmap(corrupt)(keys, batch.image, batch.label)
+        output = apply(params, x_t, log_snr(schedule, t), label)
+        errors = jax.vmap(distance)(output, target)
+        weights = jax.vmap(lambda t: weight(schedule, prediction, t))(t)
+        loss = jnp.mean(weights * errors)
+        return loss, {"loss": loss}
+
+    return loss_fn

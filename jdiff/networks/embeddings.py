@@ -1,0 +1,54 @@
+"""Embeddings of the noise level and of the class label."""
+
+import dataclasses
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Outside this range an image is all signal or all noise to float32 eyes; the
+# bound also gives t = T of the flow path (log-SNR = -inf) a finite embedding.
+MAX_LOG_SNR = 15.0
+
+
+def sinusoidal(log_snr: jax.Array, num_features: int) -> jax.Array:
+    """Fourier features of the log-SNR.
+
+    f = [sin(w_k lambda), cos(w_k lambda)],  w_k geometric from 2^-5 pi to 2 pi,
+    after Vaswani et al. 2017 (Sec. 3.5), with the log-SNR in place of a position.
+
+    Args:
+        log_snr: float[...], any value; clipped to +-15.
+        num_features: even number of features.
+
+    Returns:
+        float[..., num_features] in [-1, 1].
+    """
+    frequencies = np.geomspace(np.pi / 32, 2 * np.pi, num_features // 2)
+    angles = jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None]
+    angles = angles * frequencies.astype(np.float32).reshape(
+        (1,) * log_snr.ndim + (-1,)
+    )
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+@dataclasses.dataclass
+class Conditioning(hk.Module):
+    """The vector that tells a network its noise level and its class.
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
+        num_features: width of the vector.
+    """
+
+    num_classes: int
+    num_features: int
+    name: str | None = None
+
+    def __call__(self, log_snr: jax.Array, label: jax.Array) -> jax.Array:
+        """Returns float[B, num_features] from log_snr float[B] and label int[B]."""
+        level = hk.Linear(self.num_features)(sinusoidal(log_snr, 64))
+        level = hk.Linear(self.num_features)(jax.nn.silu(level))
+        classes = hk.Embed(self.num_classes + 1, self.num_features)(label)
+        return jax.nn.silu(level + classes)

@@ -1,0 +1,135 @@
+"""The train step: gradient, optimizer update, moving average of the weights."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+Params = Any
+Metrics = dict[str, jax.Array]
+LossFn = Callable[[Params, jax.Array, "Batch"], tuple[jax.Array, Metrics]]
+
+
+class Batch(NamedTuple):
+    """Images float[B, H, W, C] in [-1, 1] and labels int[B]."""
+
+    image: jax.Array
+    label: jax.Array
+
+
+class TrainState(NamedTuple):
+    """All that a run needs to go on, bit for bit.
+
+    Attributes:
+        params: the weights that the optimizer moves.
+        ema_params: their exponential moving average; sample with these.
+        opt_state: the optimizer's state.
+        key: the random key of the steps to come.
+        step: number of steps done, int scalar.
+    """
+
+    params: Params
+    ema_params: Params
+    opt_state: optax.OptState
+    key: jax.Array
+    step: jax.Array
+
+
+class BalancedData(NamedTuple):
+    """A data set on the device, with its images sorted by class.
+
+    Attributes:
+        images: uint8[N, H, W, C].
+        starts: index of the first image of each class that has any, int[K].
+        counts: number of images of that class, int[K].
+        labels: the label of that class, int[K].
+    """
+
+    images: jax.Array
+    starts: jax.Array
+    counts: jax.Array
+    labels: jax.Array
+
+
+def init_train_state(
+    key: jax.Array, params: Params, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Returns the state before the first step; the EMA starts at the weights."""
+    copy = jax.tree.map(jnp.copy, params)
+    return TrainState(
+        params, copy, optimizer.init(params), key, jnp.zeros((), jnp.int32)
+    )
+
+
+def ema_decay_at(step: jax.typing.ArrayLike, ema_decay: float) -> jax.Array:
+    """Returns the share of the OLD average kept at a step n.
+
+    min(decay, (1 + n) / (10 + n))
+
+    The warm-up forgets the initial weights quickly (as in TensorFlow's
+    ExponentialMovingAverage with num_updates = n).
+    """
+    return jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
+
+
+def make_train_step(
+    loss_fn: LossFn, optimizer: optax.GradientTransformation, ema_decay: float
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Returns one step of training: (state, batch) -> (state, metrics). Jit it.
+
+    ema <- d ema + (1 - d) params,  d = `ema_decay_at(step, ema_decay)`
+
+    Args:
+        loss_fn: (params, key, batch) -> (scalar, metrics), from `make_diffusion_loss`.
+        optimizer: any optax gradient transformation.
+        ema_decay: share of the old average kept at each step, in [0, 1).
+
+    Raises:
+        ValueError: ema_decay is outside [0, 1).
+    """
+    if not 0.0 <= ema_decay < 1.0:
+        raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}.")
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        key, key_loss = jax.random.split(state.key)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.params, key_loss, batch)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        decay = ema_decay_at(state.step, ema_decay)
+        ema_params = optax.incremental_update(params, state.ema_params, 1.0 - decay)
+        metrics = metrics | {"gradient_norm": optax.tree.norm(grads)}
+        return TrainState(params, ema_params, opt_state, key, state.step + 1), metrics
+
+    return train_step
+
+
+def balance(images: np.ndarray, labels: np.ndarray) -> BalancedData:
+    """Returns the data set on the device, ready for `draw_batch`.
+
+    Args:
+        images: uint8[N, H, W, C].
+        labels: int[N].
+    """
+    order = np.argsort(labels, kind="stable")
+    present, starts, counts = np.unique(
+        labels[order], return_index=True, return_counts=True
+    )
+    tables = (jnp.asarray(table, jnp.int32) for table in (starts, counts, present))
+    return BalancedData(jnp.asarray(images[order]), *tables)
+
+
+def draw_batch(key: jax.Array, data: BalancedData, batch_size: int) -> Batch:
+    """Returns a random batch in which every class is equally likely.
+
+    A class first, then an image of it: rare letters are seen as often as common
+    ones. Runs inside a compiled step; images go from uint8 to [-1, 1] there.
+    """
+    key_class, key_image = jax.random.split(key)
+    index = jax.random.randint(key_class, (batch_size,), 0, len(data.labels))
+    offset = jax.random.uniform(key_image, (batch_size,)) * data.counts[index]
+    rows = data.starts[index] + offset.astype(jnp.int32)
+    images = data.images[rows].astype(jnp.float32) / 127.5 - 1.0
+    return Batch(images, data.labels[index])
