@@ -62,6 +62,22 @@ if TYPE_CHECKING:
     )
     from jdiff.files import atomic_write, check_output
     from jdiff.images import on_paper, save_gif, save_png, tile, to_uint8
+    from jdiff.judge import (
+        MERGED_CHARS,
+        Judge,
+        Reading,
+        load_judge,
+        make_classifier,
+        merged_labels,
+        read_images,
+    )
+    from jdiff.metrics import (
+        LOOK_ALIKES,
+        Estimate,
+        Legibility,
+        bootstrap_share,
+        legibility,
+    )
     from jdiff.models import (
         PREDICTIONS,
         SCHEDULES,
@@ -88,6 +104,11 @@ _LAZY = {
     "data": "",
     "files": "atomic_write check_output",
     "images": "on_paper save_gif save_png tile to_uint8",
+    "judge": (
+        "MERGED_CHARS Judge Reading load_judge make_classifier merged_labels "
+        "read_images"
+    ),
+    "metrics": "LOOK_ALIKES Estimate Legibility bootstrap_share legibility",
     "models": (
         "PREDICTIONS SCHEDULES Model build_model generate init_params load_model "
         "make_unet"
@@ -104,6 +125,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMNIST_CHARS",
+    "LOOK_ALIKES",
+    "MERGED_CHARS",
     "PREDICTIONS",
     "PREDICT_EPS",
     "PREDICT_FLOW",
@@ -114,9 +137,13 @@ __all__ = [
     "BalancedData",
     "Batch",
     "Denoiser",
+    "Estimate",
     "Gaussian",
+    "Judge",
+    "Legibility",
     "Model",
     "Prediction",
+    "Reading",
     "Sample",
     "Schedule",
     "Solver",
@@ -125,6 +152,7 @@ __all__ = [
     "WeightsError",
     "atomic_write",
     "balance",
+    "bootstrap_share",
     "build_model",
     "check_output",
     "clip_x_0",
@@ -145,19 +173,24 @@ __all__ = [
     "init_train_state",
     "karras_schedule",
     "l2_loss",
+    "legibility",
     "linear_schedule",
+    "load_judge",
     "load_model",
     "load_weights",
     "log_snr",
+    "make_classifier",
     "make_denoiser",
     "make_diffusion_loss",
     "make_train_step",
     "make_unet",
+    "merged_labels",
     "min_snr_weight",
     "on_paper",
     "q_posterior",
     "q_sample",
     "quadratic_schedule",
+    "read_images",
     "restore_state",
     "sample",
     "save_gif",

@@ -134,7 +134,7 @@ def _run(
     for batch in _progress(batches, len(labels)):
         glyphs.append(images.to_uint8(batch.x_0[..., 0]))
         if with_path:
-            paths.append(images.to_uint8(batch.path[:, frames, ..., 0]))
+            paths.append(images.to_uint8(batch.path[:, frames][..., 0]))
     path = np.concatenate(paths).swapaxes(0, 1) if with_path else None
     return np.concatenate(glyphs), path, times[frames]
 

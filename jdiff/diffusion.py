@@ -54,8 +54,8 @@ class Prediction(NamedTuple):
             in x_t and in output.
     """
 
-    target: Callable[[Schedule, jax.Array, jax.Array, jax.Array], jax.Array]
-    x_0: Callable[[Schedule, jax.Array, jax.Array, jax.Array], jax.Array]
+    target: Callable[..., jax.Array]
+    x_0: Callable[..., jax.Array]
 
 
 def q_sample(

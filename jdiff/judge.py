@@ -26,7 +26,6 @@ FOLDED_CHARS = "cijklmopsuvwxyz"
 MERGED_CHARS = "".join(char for char in EMNIST_CHARS if char not in FOLDED_CHARS)
 
 
-
 class Judge(NamedTuple):
     """A classifier of characters.
 

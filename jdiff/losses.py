@@ -105,7 +105,7 @@ def make_diffusion_loss(
         eps = jax.random.normal(key_eps, x_0.shape, x_0.dtype)
         if label_dropout:
             drop = jax.random.bernoulli(key_label, label_dropout)
-            label = jnp.where(drop, null_label, label)
+            label = jnp.where(drop, jnp.asarray(null_label), label)
         x_t = q_sample(schedule, x_0, t, eps)
         return x_t, t, label, prediction.target(schedule, x_0, eps, t)
 

@@ -234,7 +234,7 @@ def _prior(schedule: Schedule) -> Callable[..., jax.Array]:
 def _check_determined(schedule: Schedule, prediction: Prediction) -> None:
     if isinstance(schedule.alpha, jax.core.Tracer):
         return
-    tables = Schedule(np.asarray(schedule.alpha), np.asarray(schedule.sigma))
+    tables = jax.tree.map(np.asarray, schedule)
     with np.errstate(divide="ignore"):
         factor = prediction.x_0(tables, np.float32(0), np.float32(1), -1)
     if not np.isfinite(factor):

@@ -38,7 +38,8 @@ def from_betas(betas: np.ndarray) -> Schedule:
         betas: variance added by steps 1 .. T, float[T], each in (0, 1).
 
     Raises:
-        ValueError: betas is not a vector, or leaves (0, 1).
+        ValueError: betas is not a vector, leaves (0, 1), or destroys the signal
+            beyond the range of float32.
     """
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or betas.size == 0:
@@ -49,6 +50,11 @@ def from_betas(betas: np.ndarray) -> Schedule:
         )
     log_alpha_bar = np.cumsum(np.log1p(-betas))
     alpha = np.exp(0.5 * log_alpha_bar)
+    if alpha[-1] < np.finfo(np.float32).tiny:
+        raise ValueError(
+            "betas must leave a signal that float32 can hold (1e-38), "
+            f"got alpha_T = {alpha[-1]:.1e}: take fewer steps or smaller betas."
+        )
     sigma = np.sqrt(-np.expm1(log_alpha_bar))
     return _schedule(np.append(1.0, alpha), np.append(0.0, sigma))
 
@@ -74,7 +80,7 @@ def linear_schedule(
     >>> linear_schedule(1000).alpha.shape
     (1001,)
     """
-    return from_betas(_between(num_steps, beta_1, beta_T, lambda u: u))
+    return from_betas(beta_1 + (beta_T - beta_1) * _ramp(num_steps, beta_1, beta_T))
 
 
 def quadratic_schedule(
@@ -86,9 +92,9 @@ def quadratic_schedule(
 
     Args and Raises: as `linear_schedule`.
     """
-    _check_betas(beta_1, beta_T)
-    roots = np.sqrt([beta_1, beta_T])
-    return from_betas(_between(num_steps, *roots, lambda u: u) ** 2)
+    u = _ramp(num_steps, beta_1, beta_T)
+    root_1, root_T = np.sqrt([beta_1, beta_T])
+    return from_betas((root_1 + (root_T - root_1) * u) ** 2)
 
 
 def sigmoid_schedule(
@@ -100,9 +106,8 @@ def sigmoid_schedule(
 
     Args and Raises: as `linear_schedule`.
     """
-    return from_betas(
-        _between(num_steps, beta_1, beta_T, lambda u: 1 / (1 + np.exp(6 - 12 * u)))
-    )
+    u = _ramp(num_steps, beta_1, beta_T)
+    return from_betas(beta_1 + (beta_T - beta_1) / (1 + np.exp(6 - 12 * u)))
 
 
 def cosine_schedule(
@@ -222,16 +227,13 @@ def _schedule(alpha: np.ndarray, sigma: np.ndarray) -> Schedule:
     return Schedule(jnp.asarray(alpha, jnp.float32), jnp.asarray(sigma, jnp.float32))
 
 
-def _between(num_steps, beta_1, beta_T, shape) -> np.ndarray:
+def _ramp(num_steps: int, beta_1: float, beta_T: float) -> np.ndarray:
+    """Returns (t - 1) / (T - 1) for t = 1 .. T, once the arguments are known good."""
     _check_steps(num_steps)
-    _check_betas(beta_1, beta_T)
-    return beta_1 + (beta_T - beta_1) * shape(np.linspace(0.0, 1.0, num_steps))
-
-
-def _check_betas(beta_1: float, beta_T: float) -> None:
     for name, beta in (("beta_1", beta_1), ("beta_T", beta_T)):
         if not 0 < beta < 1:
             raise ValueError(f"{name} must be in (0, 1), got {beta}.")
+    return np.linspace(0.0, 1.0, num_steps)
 
 
 def _check_steps(num_steps: int) -> None:

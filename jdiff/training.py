@@ -80,6 +80,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns one step of training: (state, batch) -> (state, metrics). Jit it.
 
+    On a CPU call the jitted step in a Python loop: inside `jax.lax.scan` XLA computes
+    the weight gradients of convolutions a hundred times slower.
+
     ema <- d ema + (1 - d) params,  d = `ema_decay_at(step, ema_decay)`
 
     Args:

@@ -137,9 +137,11 @@ def start(args, dataset, optimizer):
     params = jdiff.init_params(key_params, network, dataset.images.shape[1:])
     state = jdiff.init_train_state(key_state, params, optimizer)
     model = jdiff.build_model(description, params)
-    if not args.resume:
+    checkpoints = args.out / "checkpoints"
+    # A run that was killed before its first checkpoint begins again.
+    if not any(path.name.isdigit() for path in checkpoints.glob("*")):
         return description, model, state, 0.0
-    state, facts = jdiff.restore_state(args.out / "checkpoints", state)
+    state, facts = jdiff.restore_state(checkpoints, state)
     return description, model, state, facts["seconds"]
 
 
@@ -219,11 +221,11 @@ def main() -> None:
         )
     optimizer = make_optimizer(args.learning_rate)
     description, model, state, seconds = start(args, dataset, optimizer)
+    step = make_step(args, model, optimizer, jdiff.balance(*dataset[:2]))
     args.out.mkdir(parents=True, exist_ok=True)
     with jdiff.atomic_write(args.out / "arguments.json") as draft:
         saved = {k: v for k, v in vars(args).items() if k not in ("out", "resume")}
         draft.write_text(json.dumps(saved, indent=2))
-    step = make_step(args, model, optimizer, jdiff.balance(*dataset[:2]))
     log = open_log(args.out / "log.jsonl", int(state.step))
     with log, SummaryWriter(str(args.out)) as writer:
         save_now = functools.partial(save, args, description, model)

@@ -1,6 +1,5 @@
 """What every reader in this package returns, the error it raises, and .npz sets."""
 
-import string
 import zipfile
 import zlib
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-EMNIST_CHARS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+from jdiff.text import EMNIST_CHARS
 
 
 class DataError(ValueError):

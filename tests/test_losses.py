@@ -1,0 +1,255 @@
+"""Laws of the losses, their weights and the draw of steps, noise and labels."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jdiff
+
+PREDICTIONS = [
+    jdiff.PREDICT_EPS,
+    jdiff.PREDICT_X_0,
+    jdiff.PREDICT_V,
+    jdiff.PREDICT_SCORE,
+    jdiff.PREDICT_FLOW,
+]
+COSINE = jdiff.cosine_schedule(1000)
+FLOW = jdiff.flow_schedule(10)
+errors = st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=5)
+deltas = st.floats(0.01, 10)
+
+
+def batch_of(num_examples):
+    image = jnp.full((num_examples, 2), 0.5)
+    return jdiff.Batch(image, jnp.arange(num_examples) % 10)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def corrupt(key, batch, label_dropout):
+    seen = []
+
+    def apply(params, *inputs):
+        seen.extend(inputs)
+        return jnp.zeros_like(inputs[0])
+
+    loss_fn = jdiff.make_diffusion_loss(
+        apply, FLOW, jdiff.PREDICT_EPS, null_label=10, label_dropout=label_dropout
+    )
+    loss_fn(None, key, batch)
+    return seen
+
+
+def seen_by_the_network(num_examples=4000, seed=0, label_dropout=0.0):
+    """What one call of the loss shows the network: (x_t, log_snr, label)."""
+    seen = corrupt(jax.random.key(seed), batch_of(num_examples), label_dropout)
+    return [np.asarray(value) for value in seen]
+
+
+def noise_seen(x_t, log_snr):
+    """(eps, sigma) of what the network saw, by the straight path's own algebra."""
+    sigma = 1 / (1 + np.exp(log_snr / 2))
+    return (x_t - (1 - sigma[:, None]) * 0.5) / sigma[:, None], sigma
+
+
+def min_snr_weights(schedule, prediction, gamma):
+    t = jnp.arange(1, len(schedule.alpha))
+    return jax.vmap(lambda t: jdiff.min_snr_weight(schedule, prediction, t, gamma))(t)
+
+
+def snr_of(schedule):
+    alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
+    return (alpha / sigma) ** 2
+
+
+@given(errors, deltas)
+def test_huber_is_quadratic_near_zero_and_linear_far_out(errors, delta):
+    expected = [
+        e**2 / 2 if abs(e) <= delta else delta * (abs(e) - delta / 2) for e in errors
+    ]
+    got = jdiff.huber_loss(jnp.array(errors), jnp.zeros(len(errors)), delta)
+    assert got == pytest.approx(np.mean(expected), rel=1e-5, abs=1e-6)
+
+
+@given(errors)
+def test_huber_with_a_large_delta_is_half_the_squared_error(errors):
+    output, target = jnp.array(errors), jnp.ones(len(errors))
+    half = 0.5 * float(jdiff.l2_loss(output, target))
+    assert jdiff.huber_loss(output, target, 100.0) == pytest.approx(half, rel=1e-5)
+
+
+@given(st.floats(-50, 50), deltas)
+def test_huber_bounds_the_gradient_by_delta(error, delta):
+    gradient = jax.grad(jdiff.huber_loss)(jnp.array([error]), jnp.zeros(1), delta)
+    assert gradient[0] == pytest.approx(np.clip(error, -delta, delta), rel=1e-5)
+
+
+@given(errors)
+def test_l2_is_the_mean_square(errors):
+    output = jnp.array(errors) + 3.0
+    expected = np.mean(np.square((np.asarray(output) - 3).astype(np.float64)))
+    assert jdiff.l2_loss(output, jnp.full(len(errors), 3.0)) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("loss", [jdiff.l2_loss, jdiff.huber_loss])
+def test_output_of_another_shape_is_refused(loss):
+    with pytest.raises(AssertionError):
+        loss(jnp.ones((2, 1)), jnp.ones(2))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+@pytest.mark.parametrize("schedule", [COSINE, jdiff.linear_schedule(1000)])
+def test_min_snr_weights_are_the_published_ones(schedule, gamma):
+    # Hang et al. 2023, Sec. 3.4.
+    snr = snr_of(schedule)
+    bounded = np.minimum(snr, gamma)
+    for prediction, expected in (
+        (jdiff.PREDICT_X_0, bounded),
+        (jdiff.PREDICT_EPS, bounded / snr),
+        (jdiff.PREDICT_V, bounded / (snr + 1)),
+    ):
+        got = min_snr_weights(schedule, prediction, gamma)
+        np.testing.assert_allclose(got, expected, rtol=2e-5)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("t", [1, 300, 900])
+def test_min_snr_weighs_every_target_by_its_error_of_x_0(prediction, t):
+    x_0, eps, error = np.random.default_rng(0).standard_normal((3, 6), np.float32)
+    x_t = jdiff.q_sample(COSINE, x_0, t, eps)
+    target = prediction.target(COSINE, x_0, eps, t)
+    # An error large enough for the difference below not to cancel.
+    output = target + error * (1.0 + jnp.abs(target).max())
+    weight = jdiff.min_snr_weight(COSINE, prediction, t)
+    estimate = prediction.x_0(COSINE, x_t, output, t)
+    assert weight * jdiff.l2_loss(output, target) == pytest.approx(
+        min(snr_of(COSINE)[t - 1], 5.0) * float(jdiff.l2_loss(estimate, x_0)),
+        rel=1e-3,
+    )
+
+
+def test_uniform_weight_is_1_at_every_step():
+    t = jnp.arange(1, 1001)
+    weights = jax.vmap(
+        lambda t: jdiff.uniform_weight(COSINE, jdiff.PREDICT_EPS, t)
+    )(t)
+    np.testing.assert_array_equal(weights, 1.0)
+
+
+def perfect_network(schedule, prediction, value):
+    """The network that knows that all data is `value`; `params` shifts its output."""
+    alpha, sigma = schedule
+
+    def apply(params, x_t, log_snr, label):
+        def one(x_t, level):
+            t = jnp.argmin(jnp.abs(jdiff.log_snr(schedule, steps) - level)) + 1
+            eps = (x_t - alpha[t] * value) / sigma[t]
+            x_0 = jnp.full_like(x_t, value)
+            return prediction.target(schedule, x_0, eps, t) + params
+
+        return jax.vmap(one)(x_t, log_snr)
+
+    steps = jnp.arange(1, len(alpha))
+    return apply
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize(
+    "schedule", [jdiff.cosine_schedule(50), jdiff.karras_schedule(50, 0.1)]
+)
+def test_perfect_network_has_no_loss_and_an_error_of_1_has_loss_1(schedule, prediction):
+    apply = perfect_network(schedule, prediction, 0.5)
+    loss_fn = jax.jit(jdiff.make_diffusion_loss(apply, schedule, prediction))
+    for shift, loss in ((0.0, 0.0), (1.0, 1.0)):
+        got, metrics = loss_fn(shift, jax.random.key(0), batch_of(16))
+        assert got == pytest.approx(loss, abs=1e-3)
+        assert metrics["loss"] == got
+
+
+def test_distance_and_weight_of_each_example_are_averaged():
+    x_t, log_snr, _ = seen_by_the_network(seed=3)
+    t = np.round(10 * noise_seen(x_t, log_snr)[1])  # sigma = t / 10
+    loss_fn = jdiff.make_diffusion_loss(
+        lambda params, x_t, log_snr, label: jnp.zeros_like(x_t),
+        FLOW,
+        jdiff.PREDICT_X_0,
+        distance=lambda output, target: jnp.sum(jnp.abs(output - target)),
+        weight=lambda schedule, prediction, t: t.astype(jnp.float32),
+    )
+    loss, _ = jax.jit(loss_fn)(None, jax.random.key(3), batch_of(len(t)))
+    assert loss == pytest.approx(t.mean() * 2 * 0.5)  # two pixels of 0.5
+
+
+def test_steps_are_uniform_on_1_to_T():
+    _, log_snr, _ = seen_by_the_network()
+    levels = np.asarray(jdiff.log_snr(FLOW, jnp.arange(11)))
+    assert levels[0] == math.inf
+    counts = np.isclose(log_snr[:, None], levels, atol=1e-5).sum(0)
+    assert counts[0] == 0  # data is no training example ...
+    assert counts.sum() == 4000
+    # ... and every other step is, the last one too, within 5 standard errors.
+    assert np.abs(counts[1:] - 400).max() < 5 * math.sqrt(4000 * 0.1 * 0.9)
+
+
+def test_network_sees_data_under_standard_normal_noise_of_its_log_snr():
+    x_t, log_snr, _ = seen_by_the_network()
+    eps, _ = noise_seen(x_t, log_snr)
+    assert abs(eps.mean()) < 5 / math.sqrt(eps.size)
+    assert abs(eps.std() - 1) < 5 / math.sqrt(2 * eps.size)
+
+
+def test_noise_differs_between_pixels_examples_and_steps():
+    x_t, log_snr, _ = seen_by_the_network()
+    eps, sigma = noise_seen(x_t, log_snr)
+    for a, b in ((eps[:, 0], eps[:, 1]), (eps[:-1, 0], eps[1:, 0]), (eps[:, 0], sigma)):
+        assert abs(np.corrcoef(a, b)[0, 1]) < 5 / math.sqrt(len(a))
+
+
+def test_example_k_does_not_depend_on_how_many_follow():
+    few = seen_by_the_network(3, label_dropout=0.5)
+    many = seen_by_the_network(label_dropout=0.5)
+    for short, long in zip(few, many, strict=True):
+        # The logarithm of a vector's remainder may differ in its last bit.
+        np.testing.assert_allclose(short, long[:3], rtol=1e-6, atol=1e-7)
+
+
+def test_another_key_gives_other_noise_steps_and_dropped_labels():
+    first, second = (seen_by_the_network(seed=k, label_dropout=0.5) for k in (0, 1))
+    for a, b in zip(first, second, strict=True):
+        assert (a != b).any()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.5, 1.0])
+def test_labels_are_dropped_at_the_given_rate(rate):
+    *_, label = seen_by_the_network(label_dropout=rate)
+    dropped = label == 10
+    tolerance = 5 * math.sqrt(rate * (1 - rate) / len(label))
+    assert abs(dropped.mean() - rate) <= tolerance
+    given = np.asarray(batch_of(len(label)).label)
+    np.testing.assert_array_equal(label[~dropped], given[~dropped])
+
+
+def test_label_dropout_leaves_steps_and_noise_alone():
+    with_dropout, without = (seen_by_the_network(label_dropout=p) for p in (0.5, 0.0))
+    for a, b in zip(with_dropout[:2], without[:2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.1, math.nan])
+def test_label_dropout_outside_its_range_is_named(rate):
+    with pytest.raises(ValueError, match=r"label_dropout must be in \[0, 1\], got"):
+        jdiff.make_diffusion_loss(
+            None, COSINE, jdiff.PREDICT_EPS, null_label=10, label_dropout=rate
+        )
+
+
+def test_label_dropout_without_a_null_label_is_refused():
+    with pytest.raises(ValueError, match="needs a null_label"):
+        jdiff.make_diffusion_loss(None, COSINE, jdiff.PREDICT_EPS, label_dropout=0.1)

@@ -1,0 +1,276 @@
+"""The classes of the judge, what it reads, and the laws of the legibility."""
+
+import json
+import os
+import runpy
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jdiff
+from jdiff.data.emnist import _EMNIST_CLASSES
+from jdiff.judge import Judge, load_judge, merged_labels, read_images
+from jdiff.metrics import LOOK_ALIKES, bootstrap_share, legibility
+
+CHARS = np.array(list(jdiff.EMNIST_CHARS))
+EVALUATE = Path(__file__).parents[1] / "scripts" / "evaluate.py"
+
+
+def read_pixels(params, images):
+    """A judge for whom the brightest of an image's first 47 pixels is its class."""
+    logits = images.reshape(len(images), -1)[:, :47]
+    return logits, logits[:, :8]
+
+
+FAKE = Judge(read_pixels, {})
+
+
+def images_read_as(chars):
+    """Images that the fake judge reads as these characters."""
+    images = np.zeros((len(chars), 28 * 28), np.uint8)
+    images[np.arange(len(chars)), merged_labels(chars)] = 255
+    return images.reshape(-1, 28, 28)
+
+
+def random_images(num, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (num, 28, 28), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return load_judge()
+
+
+@pytest.fixture(scope="module")
+def data_dir():
+    folder = os.environ.get("JDIFF_DATA_DIR")
+    if not folder:
+        pytest.skip("JDIFF_DATA_DIR is not set: no real images to read")
+    return Path(folder).resolve()
+
+
+@pytest.fixture(scope="module")
+def emnist(data_dir):
+    return jdiff.data.load("emnist/byclass", "test", data_dir)
+
+
+# The classes.
+
+
+def test_the_classes_are_those_of_the_official_bymerge():
+    assert _EMNIST_CLASSES["bymerge"] == jdiff.MERGED_CHARS
+    assert len(jdiff.MERGED_CHARS) == 47
+
+
+def test_merging_is_a_projection_onto_the_classes():
+    merged = merged_labels(CHARS)
+    names = [jdiff.MERGED_CHARS[k] for k in merged]
+    np.testing.assert_array_equal(merged_labels(names), merged)
+    np.testing.assert_array_equal(merged_labels(jdiff.MERGED_CHARS), np.arange(47))
+
+
+def test_merging_changes_nothing_but_case():
+    for char, label in zip(CHARS, merged_labels(CHARS), strict=True):
+        assert jdiff.MERGED_CHARS[label] in (char, char.upper())
+
+
+@pytest.mark.parametrize("group", LOOK_ALIKES)
+def test_look_alikes_are_excused_in_context_alone(group):
+    wanted, read = np.array([(a, b) for a in group for b in group]).T
+    result = legibility(FAKE, images_read_as(read), wanted)
+    assert result.in_context.value == 1.0
+    same = np.mean(merged_labels(wanted) == merged_labels(read))
+    assert result.overall.value == pytest.approx(same)
+
+
+@pytest.mark.parametrize("wanted, read", ["L1", "8B", "01", "aA"])
+def test_others_are_not_excused(wanted, read):
+    assert legibility(FAKE, images_read_as(read), wanted).in_context.value == 0.0
+
+
+# Legibility and its interval.
+
+
+def test_perfect_samples_are_read_whole():
+    result = legibility(FAKE, images_read_as(CHARS), CHARS)
+    assert result.overall == (1.0, 1.0, 1.0)
+    assert result.per_class == dict.fromkeys(jdiff.EMNIST_CHARS, 1.0)
+
+
+def test_mislabelled_samples_are_not_read_at_all():
+    wrong = np.where(CHARS == "X", "Y", "X")
+    wrong[CHARS == "x"] = "Y"
+    result = legibility(FAKE, images_read_as(wrong), CHARS)
+    assert result.overall.value == result.in_context.value == 0.0
+
+
+def test_random_samples_are_read_as_often_as_chance():
+    rng = np.random.default_rng(0)
+    wanted, read = rng.choice(list(jdiff.MERGED_CHARS), (2, 20_000))
+    result = legibility(FAKE, images_read_as(read), wanted)
+    assert result.overall.value == pytest.approx(1 / 47, abs=4e-3)
+
+
+def test_overall_is_the_mean_of_the_classes_by_number_of_images():
+    wanted, read = list("AAAB7777"), list("AABB7771")
+    result = legibility(FAKE, images_read_as(read), wanted)
+    assert result.per_class == {"A": 2 / 3, "B": 1.0, "7": 3 / 4}
+    assert result.overall.value == 6 / 8
+
+
+def test_the_interval_contains_the_share():
+    for rate in (0.02, 0.5, 0.9):
+        hits = np.random.default_rng(1).random(500) < rate
+        share = bootstrap_share(hits, np.arange(500) % 5)
+        assert share.low < share.value < share.high
+
+
+def test_the_interval_shrinks_as_one_over_the_root_of_the_number():
+    hits = np.arange(400) % 4 > 0
+    few = bootstrap_share(hits, np.zeros(400, int), num_resamples=20_000)
+    many = bootstrap_share(
+        np.tile(hits, 100), np.zeros(40_000, int), num_resamples=20_000
+    )
+    assert (few.high - few.low) / (many.high - many.low) == pytest.approx(10, rel=0.06)
+
+
+def test_the_interval_is_that_of_the_normal_approximation():
+    hits = np.arange(10_000) % 5 > 0
+    share = bootstrap_share(hits, np.zeros(10_000, int), num_resamples=20_000)
+    width = 2 * 1.96 * np.sqrt(0.8 * 0.2 / 10_000)
+    assert share.high - share.low == pytest.approx(width, rel=0.05)
+
+
+def test_equal_seeds_give_equal_intervals():
+    hits, strata = np.arange(9999) % 3 > 0, np.arange(9999) % 7
+    assert bootstrap_share(hits, strata, 5) == bootstrap_share(hits, strata, 5)
+    assert bootstrap_share(hits, strata, 5) != bootstrap_share(hits, strata, 6)
+
+
+# The judge.
+
+
+def test_a_reading_does_not_depend_on_the_batch(judge):
+    images = random_images(23)
+    readings = [read_images(judge, images, size) for size in (1, 7, 23, 64)]
+    for reading in readings[1:]:
+        np.testing.assert_allclose(reading.logits, readings[0].logits, atol=1e-3)
+        np.testing.assert_allclose(reading.features, readings[0].features, atol=1e-3)
+
+
+def test_a_reading_is_exact_whatever_the_neighbours(judge):
+    images = random_images(40)
+    whole, part = (read_images(judge, x, 16) for x in (images, images[:5]))
+    np.testing.assert_array_equal(whole.logits[:5], part.logits)
+
+
+def test_reading_compiles_once():
+    traces = []
+
+    def counting(params, images):
+        traces.append(images.shape)
+        return jnp.zeros((len(images), 47)), jnp.zeros((len(images), 8))
+
+    for num in (1, 10, 33):
+        reading = read_images(Judge(counting, {}), random_images(num), 16)
+        assert len(reading.logits) == len(reading.features) == num
+    assert traces == [(16, 28, 28, 1)]
+
+
+def test_images_may_have_a_channel(judge):
+    images = random_images(3)
+    a, b = read_images(judge, images), read_images(judge, images[..., None])
+    np.testing.assert_array_equal(a.logits, b.logits)
+
+
+def test_the_shipped_judge_is_small():
+    assert jdiff.judge.SHIPPED_JUDGE.stat().st_size <= 1_000_000
+
+
+def test_the_judge_reads_emnist(judge, emnist):
+    result = legibility(judge, emnist.images, CHARS[emnist.labels])
+    assert result.overall.value >= 0.88
+
+
+def test_the_judge_reads_mnist_when_told_that_there_are_digits_only(judge, data_dir):
+    test = jdiff.data.load("mnist", "test", data_dir)
+    read = read_images(judge, test.images).logits[:, :10].argmax(-1)
+    assert np.mean(read == test.labels) >= 0.99
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (np.zeros((3, 32, 32), np.uint8), r"28, 28.*\[3, 32, 32\]"),
+        (np.zeros((28, 28), np.uint8), r"28, 28.*\[28, 28\]"),
+        (np.zeros((3, 28, 28, 3), np.uint8), r"28, 28, 1.*\[3, 28, 28, 3\]"),
+        (np.zeros((3, 28, 28), np.float32), "uint8.*float32"),
+        (np.full((3, 28, 28), np.nan), "uint8.*NaN"),
+        (np.zeros((0, 28, 28), np.uint8), "at least one"),
+    ],
+)
+def test_images_that_are_not_characters_are_refused(images, message):
+    with pytest.raises(ValueError, match=message):
+        read_images(FAKE, images)
+    with pytest.raises(ValueError, match=message):
+        legibility(FAKE, images, "A" * len(images))
+
+
+def test_unknown_and_missing_characters_are_refused():
+    with pytest.raises(ValueError, match="'é'"):
+        legibility(FAKE, random_images(2), "aé")
+    with pytest.raises(ValueError, match="3 for 2"):
+        legibility(FAKE, random_images(2), "abc")
+
+
+def test_weights_that_are_no_judge_are_refused(tmp_path):
+    jdiff.save_weights(tmp_path / "a.safetensors", {"m": {"w": np.ones(3)}}, {})
+    with pytest.raises(jdiff.WeightsError, match="a judge must be"):
+        load_judge(tmp_path / "a.safetensors")
+
+
+# The script.
+
+
+@pytest.fixture
+def evaluate(monkeypatch, tmp_path, capsys):
+    """Runs the script in an empty folder; returns (exit code, stdout, stderr)."""
+
+    def run(*arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["evaluate.py", *map(str, arguments)])
+        try:
+            runpy.run_path(str(EVALUATE), run_name="__main__")
+            code = 0
+        except SystemExit as exit:
+            code = exit.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_real_images_do_not_fall_below_real_images(evaluate, tmp_path, emnist, data_dir):
+    chars = CHARS[emnist.labels]
+    rows = np.flatnonzero(np.isin(chars, ["A", "7", "q"]))
+    path = tmp_path / "real.npz"
+    np.savez(path, images=emnist.images[rows, ..., 0], chars=chars[rows])
+    arguments = [path, "--data-dir", data_dir, "--num", 200, "--out", "a.json"]
+    first, second = evaluate(*arguments), evaluate(*arguments)
+    assert first == second and first[0] == 0
+    figures = json.loads((tmp_path / "a.json").read_text())
+    for name, share in figures["samples"]["per_class"].items():
+        assert share == pytest.approx(figures["real"]["per_class"][name], abs=0.15)
+
+
+@pytest.mark.parametrize(
+    "arguments", ["no.npz", "a.npz --reference no", "a.npz --num 0", "a.png"]
+)
+def test_bad_arguments_end_with_a_sentence_and_code_2(evaluate, tmp_path, arguments):
+    np.savez(tmp_path / "a.npz", images=random_images(2), chars=np.array(["a", "b"]))
+    code, _, sentence = evaluate(*arguments.split())
+    assert code == 2 and sentence.startswith(("evaluate.py: ", "usage: "))

@@ -1,0 +1,271 @@
+"""Laws of the noise schedules, checked in float64."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jdiff
+
+VARIANCE_PRESERVING = [
+    jdiff.linear_schedule,
+    jdiff.quadratic_schedule,
+    jdiff.sigmoid_schedule,
+    jdiff.cosine_schedule,
+]
+BETA_RANGE = VARIANCE_PRESERVING[:3]
+BUILDERS = [*VARIANCE_PRESERVING, jdiff.flow_schedule, jdiff.karras_schedule]
+FLOAT32_EPS = 2.0**-23
+
+
+def tables(schedule):
+    """The stored tables, in float64 so that the test's own arithmetic is exact."""
+    return (np.asarray(table, np.float64) for table in schedule)
+
+
+def betas_of(schedule):
+    """Variance added by each step, recovered from the tables (Ho et al., Eq. 2)."""
+    alpha, _ = tables(schedule)
+    return 1 - (alpha[1:] / alpha[:-1]) ** 2
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 1000])
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_step_0_is_data(builder, num_steps):
+    schedule = builder(num_steps)
+    assert schedule.alpha[0] == 1.0
+    assert schedule.sigma[0] == 0.0
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_tables_are_finite_float32_with_one_entry_per_step(builder):
+    for table in builder(37):
+        assert table.shape == (38,)
+        assert table.dtype == np.float32
+        assert np.isfinite(table).all()
+
+
+@pytest.mark.parametrize("num_steps", [1, 50, 1000, 4000])
+@pytest.mark.parametrize("builder", VARIANCE_PRESERVING)
+def test_variance_is_preserved_to_float32_precision(builder, num_steps):
+    alpha, sigma = tables(builder(num_steps))
+    np.testing.assert_allclose(alpha**2 + sigma**2, 1.0, rtol=0, atol=FLOAT32_EPS)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 1000])
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_snr_falls_at_every_step(builder, num_steps):
+    alpha, sigma = tables(builder(num_steps))
+    # SNR_t < SNR_s, multiplied out because both ends may be 0.
+    assert (alpha[1:] * sigma[:-1] < alpha[:-1] * sigma[1:]).all()
+
+
+@pytest.mark.parametrize(
+    ("builder", "beta"),
+    [
+        (jdiff.linear_schedule, 1e-4),
+        (jdiff.quadratic_schedule, 1e-4),
+        (jdiff.sigmoid_schedule, 1e-4 + 0.0199 / (1 + math.exp(6))),
+        # 1 - cos^2(b) / cos^2(a) = sin(b - a) sin(b + a) / cos^2(a)
+        (
+            jdiff.cosine_schedule,
+            math.sin(0.0005 * math.pi / 1.008)
+            * math.sin(0.0085 * math.pi / 1.008)
+            / math.cos(0.004 * math.pi / 1.008) ** 2,
+        ),
+    ],
+)
+def test_noise_of_the_first_step_is_not_lost_to_cancellation(builder, beta):
+    _, sigma = tables(builder(1000))
+    assert sigma[1] ** 2 == pytest.approx(beta, rel=1e-6)
+
+
+@given(st.floats(1e-7, 1e-2), st.integers(1, 2000))
+def test_one_minus_alpha_bar_is_exact_wherever_it_is_small(beta, num_steps):
+    # Equal variances have a closed form: 1 - alpha_bar_t = 1 - (1 - beta)^t.
+    _, sigma = tables(jdiff.linear_schedule(num_steps, beta, beta))
+    t = np.arange(num_steps + 1)
+    expected = -np.expm1(t * math.log1p(-beta))
+    np.testing.assert_allclose(sigma**2, expected, rtol=1e-6)
+
+
+def test_linear_betas_are_linear():
+    betas = betas_of(jdiff.linear_schedule(1000))
+    np.testing.assert_allclose(betas, np.linspace(1e-4, 0.02, 1000), atol=4e-7)
+
+
+def test_quadratic_betas_have_a_linear_square_root():
+    betas = betas_of(jdiff.quadratic_schedule(1000))
+    roots = np.linspace(0.01, math.sqrt(0.02), 1000)
+    np.testing.assert_allclose(betas, roots**2, atol=4e-7)
+
+
+def test_sigmoid_betas_have_a_linear_logit():
+    betas = betas_of(jdiff.sigmoid_schedule(100, 1e-4, 0.5))
+    share = (betas - 1e-4) / (0.5 - 1e-4)
+    logit = np.log(share / (1 - share))
+    np.testing.assert_allclose(logit, np.linspace(-6, 6, 100), atol=1e-3)
+
+
+@settings(max_examples=10)
+@given(st.integers(2, 4000))
+def test_cosine_is_equation_17_of_nichol_and_dhariwal(num_steps):
+    def f(t):
+        return math.cos((t / num_steps + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    alpha, sigma = tables(jdiff.cosine_schedule(num_steps))
+    alpha_bar = np.array([f(t) / f(0) for t in range(num_steps)])
+    np.testing.assert_allclose(alpha[:-1] ** 2, alpha_bar, rtol=1e-6)
+    np.testing.assert_allclose(sigma[:-1] ** 2, 1 - alpha_bar, rtol=1e-6)
+    # f(T) = 0 would need beta_T = 1; it is clipped to 0.999.
+    assert alpha[-1] ** 2 == pytest.approx(alpha_bar[-1] * 0.001, rel=1e-6)
+
+
+@pytest.mark.parametrize("builder", BETA_RANGE)
+def test_signal_below_the_range_of_float32_is_refused(builder):
+    # alpha would be stored as 0, and SNR_t / SNR_s as 0 / 0.
+    with pytest.raises(ValueError, match="signal"):
+        builder(100_000)
+
+
+def test_cosine_clips_every_variance_at_beta_max():
+    betas = betas_of(jdiff.cosine_schedule(50, beta_max=0.1))
+    assert betas.max() == pytest.approx(0.1, abs=1e-6)
+    assert (np.abs(betas - 0.1) < 1e-6).sum() > 1
+
+
+def test_flow_is_a_straight_line_from_data_to_noise():
+    alpha, sigma = tables(jdiff.flow_schedule(64))
+    np.testing.assert_array_equal(np.diff(alpha), -1 / 64)
+    np.testing.assert_array_equal(np.diff(sigma), 1 / 64)
+    assert alpha[-1] == 0.0
+    assert sigma[-1] == 1.0
+
+
+@given(
+    st.integers(2, 200), st.floats(1e-3, 0.1), st.floats(1, 100), st.floats(1, 10)
+)
+def test_karras_is_equation_5_counted_upwards(num_steps, low, high, rho):
+    schedule = jdiff.karras_schedule(num_steps, low, high, rho)
+    alpha, sigma = tables(schedule)
+    i = np.arange(num_steps)  # the paper's index, from sigma_max downwards
+    slope = (low ** (1 / rho) - high ** (1 / rho)) / (num_steps - 1)
+    expected = (high ** (1 / rho) + i * slope) ** rho
+    np.testing.assert_allclose(sigma[:0:-1], expected, rtol=1e-6)
+    np.testing.assert_allclose(sigma[[1, -1]], [low, high], rtol=1e-6)
+    np.testing.assert_array_equal(alpha, 1.0)
+
+
+def test_karras_with_rho_1_is_uniform_in_sigma():
+    _, sigma = tables(jdiff.karras_schedule(100, rho=1.0))
+    np.testing.assert_allclose(np.diff(sigma[1:]), (80 - 0.002) / 99, rtol=1e-4)
+
+
+@pytest.mark.parametrize("builder", BETA_RANGE)
+def test_default_betas_end_in_noise_at_1000_steps(builder):
+    assert builder(1000).alpha[-1] < 0.1
+
+
+@settings(max_examples=10)
+@given(st.integers(10, 4000))
+def test_cosine_ends_in_noise_at_any_number_of_steps(num_steps):
+    assert jdiff.cosine_schedule(num_steps).alpha[-1] < 0.1
+
+
+def test_karras_drowns_data_of_unit_size():
+    schedule = jdiff.karras_schedule(18)
+    assert schedule.alpha[-1] / schedule.sigma[-1] < 0.1
+
+
+@given(st.lists(st.floats(1e-6, 0.5), min_size=1, max_size=30))
+def test_from_betas_keeps_each_variance(betas):
+    recovered = betas_of(jdiff.from_betas(np.array(betas)))
+    np.testing.assert_allclose(recovered, betas, atol=4 * FLOAT32_EPS)
+
+
+@pytest.mark.parametrize(
+    "betas", [[], 0.1, [[0.1]], [0.1, 0.0], [1.0], [-0.1, 0.5], [math.nan], [0.1, 2]]
+)
+def test_from_betas_refuses_what_is_no_vector_of_variances(betas):
+    with pytest.raises(ValueError, match=r"betas must .*, got "):
+        jdiff.from_betas(np.array(betas))
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 100_001])
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_number_of_steps_outside_its_range_is_named(builder, num_steps):
+    message = rf"num_steps must be in \[1, 100000\], got {num_steps}\."
+    with pytest.raises(ValueError, match=message):
+        builder(num_steps)
+
+
+@pytest.mark.parametrize("name", ["beta_1", "beta_T"])
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, math.nan, math.inf])
+@pytest.mark.parametrize("builder", BETA_RANGE)
+def test_beta_outside_its_range_is_named(builder, value, name):
+    with pytest.raises(ValueError, match=rf"{name} must be in \(0, 1\), got {value}"):
+        builder(10, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("builder", "arguments", "message"),
+    [
+        (jdiff.cosine_schedule, {"s": -0.1}, "s must be >= 0, got -0.1"),
+        (jdiff.cosine_schedule, {"s": math.nan}, "s must be >= 0, got nan"),
+        (jdiff.cosine_schedule, {"beta_max": 1.0}, "beta_max must be in"),
+        (jdiff.cosine_schedule, {"beta_max": 0.0}, "beta_max must be in"),
+        (jdiff.karras_schedule, {"sigma_min": 0.0}, "0 < sigma_min < sigma_max"),
+        (jdiff.karras_schedule, {"sigma_min": 90.0}, "0 < sigma_min < sigma_max"),
+        (jdiff.karras_schedule, {"sigma_max": math.inf}, "sigma_min < sigma_max"),
+        (jdiff.karras_schedule, {"sigma_max": math.nan}, "sigma_min < sigma_max"),
+        (jdiff.karras_schedule, {"rho": 0.0}, "rho must be > 0, got 0.0"),
+        (jdiff.karras_schedule, {"rho": math.nan}, "rho must be > 0, got nan"),
+    ],
+)
+def test_argument_outside_its_range_is_named(builder, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        builder(10, **arguments)
+
+
+@pytest.mark.parametrize("builder", BUILDERS)
+def test_log_snr_is_the_logarithm_of_the_signal_to_noise_ratio(builder):
+    schedule = builder(100)
+    alpha, sigma = tables(schedule)
+    inner = np.arange(1, 100)
+    expected = np.log(alpha[inner] ** 2 / sigma[inner] ** 2)
+    got = jdiff.log_snr(schedule, inner)
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_log_snr_is_infinite_where_there_is_only_signal_or_only_noise():
+    schedule = jdiff.flow_schedule(10)
+    assert jdiff.log_snr(schedule, 0) == math.inf
+    assert jdiff.log_snr(schedule, 10) == -math.inf
+
+
+@given(st.data())
+def test_timesteps_descend_strictly_from_the_last_step_to_data(data):
+    last = data.draw(st.integers(1, 1000))
+    num_steps = data.draw(st.integers(1, last))
+    schedule = jdiff.Schedule(np.ones(last + 1), np.ones(last + 1))
+    times = jdiff.timesteps(schedule, num_steps)
+    assert times.dtype == np.int32
+    assert times.shape == (num_steps + 1,)
+    assert times[0] == last
+    assert times[-1] == 0
+    gaps = -np.diff(times)
+    assert gaps.min() > 0
+    assert gaps.max() - gaps.min() <= 1 + (last % num_steps > 0)  # uniform
+
+
+def test_as_many_timesteps_as_steps_visit_every_step():
+    times = jdiff.timesteps(jdiff.flow_schedule(77), 77)
+    assert times.tolist() == list(range(77, -1, -1))
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 11])
+def test_more_timesteps_than_steps_are_refused(num_steps):
+    with pytest.raises(ValueError, match=rf"in \[1, 10\], got {num_steps}\."):
+        jdiff.timesteps(jdiff.flow_schedule(10), num_steps)
