@@ -75,8 +75,7 @@ def legibility(
         ValueError: images of another size or type, or none; unknown characters, or
             another number of them.
     """
-    index = char_index(chars)
-    images = check_images(images)
+    index, images = char_index(chars), check_images(images)
     if len(index) != len(images):
         raise ValueError(
             f"chars must be one for each image, got {len(index)} for {len(images)}."

@@ -110,8 +110,9 @@ def print_table(num_samples, samples, num_real, real) -> None:
 def print_drop(name, samples, real, num) -> None:
     """Prints the largest drop, and how large it would be if nothing was amiss."""
     char = max(samples, key=lambda char: real[char] - samples[char])
-    print(f"{name}: {100 * (real[char] - samples[char]):+.1f} points below real images, "
-          f"for {char} ({samples[char]:.1%} against {real[char]:.1%});")  # fmt: skip
+    drop = 100 * (real[char] - samples[char])
+    print(f"{name}: {drop:+.1f} points below real images, for {char} "
+          f"({samples[char]:.1%} against {real[char]:.1%});")  # fmt: skip
     # Two draws of real images, num a character, also differ in some character.
     shares = np.array(list(real.values()))
     draws = np.random.default_rng(0).binomial(num, shares, (2, 2000, len(shares))) / num

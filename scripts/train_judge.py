@@ -53,8 +53,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--channels", type=int, default=32, help="width at 14 x 14")
     parser.add_argument("--features", type=int, default=128, help="feature space")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="the peak")
-    parser.add_argument("--balance", type=float, default=0.5,
-                        help="0: expect EMNIST's class frequencies, 1: equal ones")
+    parser.add_argument(
+        "--balance",
+        type=float,
+        default=0.5,
+        help="0: expect EMNIST's class frequencies, 1: equal ones",
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     if not 0.0 < args.minutes < float("inf"):

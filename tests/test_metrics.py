@@ -254,7 +254,9 @@ def evaluate(monkeypatch, tmp_path, capsys):
     return run
 
 
-def test_real_images_do_not_fall_below_real_images(evaluate, tmp_path, emnist, data_dir):
+def test_real_images_do_not_fall_below_real_images(
+    evaluate, tmp_path, emnist, data_dir
+):
     chars = CHARS[emnist.labels]
     rows = np.flatnonzero(np.isin(chars, ["A", "7", "q"]))
     path = tmp_path / "real.npz"

@@ -192,7 +192,8 @@ def test_state_can_be_donated_to_the_step():
     # Weights and average must not share a buffer.
     optimizer = optax.adam(0.1)
     train_step = jdiff.make_train_step(slope_loss, optimizer, 0.9)
-    state, _ = jax.jit(train_step, donate_argnums=0)(slope_state(optimizer), BATCH)
+    state = slope_state(optimizer)._replace(key=jax.random.key(1))
+    state, _ = jax.jit(train_step, donate_argnums=0)(state, BATCH)
     assert np.isfinite(state.ema_params["a"])
 
 
