@@ -80,9 +80,14 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise WeightsError(f"weights must be finite, got NaN in {name} of {path}.")
-        module, leaf = name.rsplit("/", 1)
+        module, _, leaf = name.rpartition("/")
         params.setdefault(module, {})[leaf] = tensor.astype(np.float32)
-    return params, json.loads(metadata["description"])
+    try:
+        return params, dict(json.loads(metadata["description"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            f"weights must carry a description in JSON, got {path}: {error}."
+        ) from error
 
 
 def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> None:
@@ -181,4 +186,6 @@ def _raw_keys(state: Any) -> Any:
 
 
 def _restore_key(like: Any, value: Any) -> Any:
-    return jax.random.wrap_key_data(value) if _is_key(like) else value
+    if not _is_key(like):
+        return value
+    return jax.random.wrap_key_data(value, impl=jax.random.key_impl(like))

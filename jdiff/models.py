@@ -125,14 +125,20 @@ def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
     '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
     params, description = checkpoints.load_weights(path)
-    model = build_model(description, params)
-    network = make_unet(
-        len(model.chars), description["num_channels"], description["num_blocks"]
-    )
-    init = functools.partial(
-        init_params, network=network, image_shape=model.image_shape
-    )
-    checkpoints.check_params(params, jax.eval_shape(init, jax.random.key(0)), path)
+    try:
+        model = build_model(description, params)
+        network = make_unet(
+            len(model.chars), description["num_channels"], description["num_blocks"]
+        )
+        init = functools.partial(
+            init_params, network=network, image_shape=model.image_shape
+        )
+        expected = jax.eval_shape(init, jax.random.key(0))
+    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
+        raise checkpoints.WeightsError(
+            f"weights must describe a network that can be built, got {path}: {error}"
+        ) from error
+    checkpoints.check_params(params, expected, path)
     return model
 
 
@@ -177,7 +183,9 @@ def generate(
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
     times = schedules.timesteps(model.schedule, num_steps)
-    solver(model.schedule)  # its complaints come before the work
+    # The complaints of these two come before the work, and on concrete tables.
+    solver(model.schedule)
+    sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
     return _batches(key, model, labels, times, guidance, solver, batch_size)
 
 

@@ -220,7 +220,8 @@ def sample(
 
 def _prior(schedule: Schedule) -> Callable[..., jax.Array]:
     if not isinstance(schedule.alpha, jax.core.Tracer):
-        alpha_T, sigma_T = float(schedule.alpha[-1]), float(schedule.sigma[-1])
+        # By NumPy: under jit, indexing even a concrete jax.Array gives a tracer.
+        alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
         if alpha_T > 0.1 * sigma_T:
             warnings.warn(
                 f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples "

@@ -137,9 +137,7 @@ def test_min_snr_weighs_every_target_by_its_error_of_x_0(prediction, t):
 
 def test_uniform_weight_is_1_at_every_step():
     t = jnp.arange(1, 1001)
-    weights = jax.vmap(
-        lambda t: jdiff.uniform_weight(COSINE, jdiff.PREDICT_EPS, t)
-    )(t)
+    weights = jax.vmap(lambda t: jdiff.uniform_weight(COSINE, jdiff.PREDICT_EPS, t))(t)
     np.testing.assert_array_equal(weights, 1.0)
 
 

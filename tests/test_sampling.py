@@ -523,3 +523,15 @@ def test_clipping_after_guidance_keeps_the_whole_difference():
     guided = jdiff.guide(lambda x, t: 0.5 * x, lambda x, t: 2.0 * x, 2.0)  # -1
     clipped = jdiff.clip_x_0(guided, 0.75)
     np.testing.assert_array_equal(clipped(jnp.ones(1), 1), [-0.75])
+
+
+def test_solver_may_be_built_inside_a_compiled_function():
+    """Where indexing the schedule's concrete tables would give tracers."""
+    schedule = jdiff.cosine_schedule(T)
+
+    def one(key):
+        solver, times = jdiff.ddim(schedule), jdiff.timesteps(schedule, 3)
+        return jdiff.sample(key, point, solver, times, (2,)).x_0
+
+    samples = jax.jit(jax.vmap(one))(jax.random.split(KEY, 2))
+    np.testing.assert_array_equal(samples, [POINT, POINT])

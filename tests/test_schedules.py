@@ -144,9 +144,7 @@ def test_flow_is_a_straight_line_from_data_to_noise():
     assert sigma[-1] == 1.0
 
 
-@given(
-    st.integers(2, 200), st.floats(1e-3, 0.1), st.floats(1, 100), st.floats(1, 10)
-)
+@given(st.integers(2, 200), st.floats(1e-3, 0.1), st.floats(1, 100), st.floats(1, 10))
 def test_karras_is_equation_5_counted_upwards(num_steps, low, high, rho):
     schedule = jdiff.karras_schedule(num_steps, low, high, rho)
     alpha, sigma = tables(schedule)
