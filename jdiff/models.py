@@ -7,7 +7,7 @@ for 10,000, and image k depends on key k and label k alone, to the last bit.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,7 +74,7 @@ def make_unet(num_classes: int, num_channels: int, num_blocks: int) -> hk.Transf
 
 
 def init_params(
-    key: jax.Array, network: hk.Transformed, image_shape: tuple[int, int, int]
+    key: jax.Array, network: hk.Transformed, image_shape: Sequence[int]
 ) -> Any:
     """Returns fresh weights of a network for images [H, W, C]."""
     x_t = jnp.zeros((1, *image_shape))
@@ -171,6 +171,13 @@ def generate(
 
     Raises:
         ValueError: a number is outside its range; on the call, before any work.
+
+    >>> import jax, jdiff
+    >>> model = jdiff.load_model()
+    >>> labels = jdiff.encode("hi", model.chars)
+    >>> (batch,) = jdiff.generate(jax.random.key(0), model, labels, num_steps=1)
+    >>> batch.x_0.shape, batch.path.shape
+    ((2, 28, 28, 1), (2, 2, 28, 28, 1))
     """
     labels = np.asarray(list(labels), np.int32)
     if labels.size and not 0 <= labels.min() <= labels.max() <= len(model.chars):
@@ -190,57 +197,38 @@ def generate(
 
 
 def _batches(key, model, labels, times, guidance, solver, batch_size):
+    tables = (model.params, model.schedule)
+    static = model._replace(params=None, schedule=None)
+    options = {"static": static, "solver": solver, "guided": guidance != 1.0}
     for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
         batch = labels[np.minimum(index, len(labels) - 1)]
         result = _sample_batch(
-            key,
-            index,
-            batch,
-            times,
-            np.float32(guidance),
-            model.params,
-            model.schedule,
-            apply=model.apply,
-            prediction=model.prediction,
-            solver=solver,
-            shape=model.image_shape,
-            null_label=len(model.chars) if guidance != 1.0 else None,
+            key, index, batch, times, np.float32(guidance), *tables, **options
         )
         left = min(batch_size, len(labels) - start)
-        yield jax.tree.map(lambda x: np.asarray(x)[:left], result)  # noqa: B023
+        yield sampling.Sample(*(np.asarray(images)[:left] for images in result))
 
 
-@functools.partial(
-    jax.jit, static_argnames=("apply", "prediction", "solver", "shape", "null_label")
-)
+@functools.partial(jax.jit, static_argnames=("static", "solver", "guided"))
 def _sample_batch(
-    key,
-    index,
-    labels,
-    times,
-    guidance,
-    params,
-    schedule,
-    *,
-    apply,
-    prediction,
-    solver,
-    shape,
-    null_label,
+    key, index, labels, times, guidance, params, schedule, *, static, solver, guided
 ):
     def denoiser(label):
         return sampling.make_denoiser(
-            apply, params, schedule, prediction, label, clip=None
+            static.apply, params, schedule, static.prediction, label, clip=None
         )
 
     def one(index, label):
         denoise = denoiser(label)
-        if null_label is not None:
-            denoise = sampling.guide(denoise, denoiser(null_label), guidance)
-        denoise = sampling.clip_x_0(denoise)
+        if guided:  # at scale 1 the unconditional half would be computed in vain
+            denoise = sampling.guide(denoise, denoiser(len(static.chars)), guidance)
         return sampling.sample(
-            jax.random.fold_in(key, index), denoise, solver(schedule), times, shape
+            jax.random.fold_in(key, index),
+            sampling.clip_x_0(denoise),
+            solver(schedule),
+            times,
+            static.image_shape,
         )
 
     return jax.vmap(one)(index, labels)

@@ -32,17 +32,11 @@ class Sample(NamedTuple):
 
     Attributes:
         x_0: the sample, of the shape asked for.
-        path: the sample at each step of the grid, [len(times), *shape], from x_T to
-            x_0. Under jit it costs nothing unless it is used.
+        path: x_t at each step, [len(times), *shape]; free under jit unless used.
     """
 
     x_0: jax.Array
     path: jax.Array
-
-
-def standard_normal(key: jax.Array, shape: tuple[int, ...], t: jax.Array) -> jax.Array:
-    """Returns x_T ~ N(0, I), where a variance-preserving path or a flow ends."""
-    return jax.random.normal(key, shape)
 
 
 class Solver(NamedTuple):
@@ -52,14 +46,13 @@ class Solver(NamedTuple):
         init: x_T -> state; state.x is the current sample.
         step: (key, denoise, state, t, s) -> state at the earlier step s.
         prior: (key, shape, t) -> x_t at the first step of the grid. The solvers
-            here draw N(0, sigma_t^2 I) from their schedule, so that one `sample`
-            serves variance-exploding paths too.
+            here draw N(0, sigma_t^2 I), which serves variance-exploding paths too.
     """
 
     init: Callable[[jax.Array], Any]
     step: Callable[[jax.Array, Denoiser, Any, jax.Array, jax.Array], Any]
-    prior: Callable[[jax.Array, tuple[int, ...], jax.Array], jax.Array] = (
-        standard_normal
+    prior: Callable[..., jax.Array] = lambda key, shape, t: jax.random.normal(
+        key, shape
     )
 
 
@@ -110,9 +103,14 @@ def guide(
 
     x_0 = unconditional + scale (conditional - unconditional)
 
-    scale 0 is unconditional, 1 conditional, more than 1 guided: scale = 1 + w in the
-    paper's letters. Guiding x_0, eps, v or the score is the same thing, because at a
-    given x_t they are affine in each other.
+    0 is unconditional, 1 conditional, more is guided: 1 + w in the paper's letters. At
+    a given x_t guiding x_0, eps, v or the score is one thing: they are affine in each
+    other.
+
+    >>> import jdiff
+    >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
+    >>> round(denoise(None, 1), 6)
+    0.8
     """
 
     def denoise(x_t, t):
@@ -143,7 +141,7 @@ def ddim(schedule: Schedule, eta: float = 0.0) -> Solver:
     x_s = alpha_s x_0 + sigma_s (sqrt(1 - eta^2 + eta^2 r) eps + eta sqrt(1 - r) z)
     x_0 = denoise(x_t, t),  eps = (x_t - alpha_t x_0) / sigma_t,  r = SNR_t / SNR_s
 
-    The paper's 1 - alpha_bar_s - var is written as a sum of non-negative terms: its
+    The paper's 1 - alpha_bar_s - var is a sum of non-negative terms here: its
     difference cancels at eta = 1 and can turn negative.
 
     Args:
@@ -195,9 +193,8 @@ def sample(
     >>> schedule = jdiff.linear_schedule(1000)
     >>> point = lambda x_t, t: jax.numpy.full(2, 0.5)   # data: a single point
     >>> times = jdiff.timesteps(schedule, 10)
-    >>> jdiff.sample(
-    ...     jax.random.key(0), point, jdiff.ddpm(schedule), times, (2,)
-    ... ).x_0.tolist()
+    >>> solver = jdiff.ddpm(schedule)
+    >>> jdiff.sample(jax.random.key(0), point, solver, times, (2,)).x_0.tolist()
     [0.5, 0.5]
     """
     _check_times(times)
@@ -224,9 +221,8 @@ def _prior(schedule: Schedule) -> Callable[..., jax.Array]:
         alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
         if alpha_T > 0.1 * sigma_T:
             warnings.warn(
-                f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples "
-                "that start from pure noise are off: use more steps, larger betas or "
-                "another schedule.",
+                f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
+                "which start from pure noise, are off: use larger betas or more steps.",
                 stacklevel=3,
             )
     return lambda key, shape, t: schedule.sigma[t] * jax.random.normal(key, shape)
@@ -235,8 +231,8 @@ def _prior(schedule: Schedule) -> Callable[..., jax.Array]:
 def _check_determined(schedule: Schedule, prediction: Prediction) -> None:
     if isinstance(schedule.alpha, jax.core.Tracer):
         return
-    tables = jax.tree.map(np.asarray, schedule)
     with np.errstate(divide="ignore"):
+        tables = jax.tree.map(np.asarray, schedule)
         factor = prediction.x_0(tables, np.float32(0), np.float32(1), -1)
     if not np.isfinite(factor):
         raise ValueError(

@@ -74,10 +74,6 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name} must be > 0, got {value}.")
-    if args.num_channels < 16 or args.num_channels % 16:
-        raise ValueError(
-            f"num_channels must be a multiple of 16, got {args.num_channels}."
-        )
     if record.exists():
         raise ValueError(
             f"{args.out} holds a run: add --resume or choose another --out."

@@ -20,4 +20,6 @@ def test_the_api_on_one_screen_runs():
 
 def test_what_it_points_to_exists():
     links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-    assert links and all((Path(__file__).parent.parent / link).exists() for link in links)
+    assert links and all(
+        (Path(__file__).parent.parent / link).exists() for link in links
+    )

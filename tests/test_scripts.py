@@ -59,9 +59,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, data):
     process.send_signal(signal.SIGKILL)
     process.wait()
     run("--resume", "--save-minutes", 10, "--out", halves)
-    expected, got = (
-        load_file(out / "weights.safetensors") for out in (whole, halves)
-    )
+    expected, got = (load_file(out / "weights.safetensors") for out in (whole, halves))
     for name in expected:
         np.testing.assert_array_equal(got[name], expected[name])
     assert [line["step"] for line in log(halves)] == [10, 20, 30, 40]

@@ -67,16 +67,14 @@ class ScaleShiftNorm(hk.Module):
 class ResidualBlock(hk.Module):
     """x + Conv(silu(Norm(Conv(silu(Norm(x, c)), c)))), both 3 x 3 (Ho et al. 2020)."""
 
-    num_channels: int
     name: str | None = None
 
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        num_channels = x.shape[-1]
         h = jax.nn.silu(ScaleShiftNorm()(x, condition))
-        h = hk.Conv2D(self.num_channels, 3)(h)
+        h = hk.Conv2D(num_channels, 3)(h)
         h = jax.nn.silu(ScaleShiftNorm()(h, condition))
-        h = hk.Conv2D(self.num_channels, 3, w_init=_zeros())(h)
-        if x.shape[-1] != self.num_channels:
-            x = hk.Linear(self.num_channels)(x)
+        h = hk.Conv2D(num_channels, 3, w_init=_zeros())(h)
         return x + h
 
 
@@ -103,7 +101,8 @@ class UNet(hk.Module):
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
-        num_channels: width at half resolution; doubled at quarter resolution.
+        num_channels: width at half resolution, a multiple of 16; doubled at quarter
+            resolution.
         num_blocks: residual blocks on each side of the half-resolution level; the
             quarter-resolution level has twice as many before and after attention.
     """
@@ -129,25 +128,29 @@ class UNet(hk.Module):
             raise ValueError(
                 f"height and width must be divisible by 4, got {height} x {width}."
             )
+        if self.num_channels < 16 or self.num_channels % 16:
+            raise ValueError(
+                f"num_channels must be a multiple of 16, got {self.num_channels}."
+            )
         wide = 2 * self.num_channels
         condition = Conditioning(self.num_classes, wide)(log_snr, label)
 
         x = hk.Conv2D(self.num_channels, 3)(space_to_depth(x_t))
         for _ in range(self.num_blocks):
-            x = ResidualBlock(self.num_channels)(x, condition)
+            x = ResidualBlock()(x, condition)
         skip = x
 
         x = hk.Linear(wide)(space_to_depth(x))
         for _ in range(2 * self.num_blocks):
-            x = ResidualBlock(wide)(x, condition)
+            x = ResidualBlock()(x, condition)
         x = SelfAttention()(x, condition)
         for _ in range(2 * self.num_blocks):
-            x = ResidualBlock(wide)(x, condition)
+            x = ResidualBlock()(x, condition)
         x = depth_to_space(hk.Linear(2 * wide)(x))
 
         x = x + skip
         for _ in range(self.num_blocks):
-            x = ResidualBlock(self.num_channels)(x, condition)
+            x = ResidualBlock()(x, condition)
         x = jax.nn.silu(ScaleShiftNorm()(x, condition))
         x = hk.Conv2D(4 * image_channels, 3, w_init=_zeros())(x)
         return depth_to_space(x)
