@@ -100,7 +100,9 @@ def test_every_step_counts_and_has_a_key_of_its_own():
         state, _ = train_step(state, BATCH)
     assert state.step == 3
     assert len({*map(tuple, seen)}) == 3
+    # No key is used by the loss and split again by the step.
     assert jax.random.key_data(KEY).tolist() not in seen
+    assert jax.random.key_data(state.key).tolist() not in seen
 
 
 @pytest.mark.parametrize("ema_decay", [-0.1, 1.0, math.nan])
