@@ -43,9 +43,13 @@ def save_weights(
     tensors = {}
     for module, leaves in params.items():
         for name, leaf in leaves.items():
-            leaf = np.asarray(leaf).astype(np.float16)
+            with np.errstate(over="ignore"):  # refused below, in words
+                leaf = np.asarray(leaf).astype(np.float16)
             if not np.isfinite(leaf).all():
-                raise WeightsError(f"weight {module}/{name} must be finite, got NaN.")
+                raise WeightsError(
+                    f"weight {module}/{name} must be finite in float16, "
+                    "got NaN or a number beyond 65504."
+                )
             tensors[f"{module}/{name}"] = np.ascontiguousarray(leaf)
     metadata = {"format": _FORMAT, "description": json.dumps(dict(description))}
     with atomic_write(path) as partial:

@@ -52,7 +52,8 @@ def min_snr_weight(
 
     w_t = min(SNR_t, gamma) for the squared error of x_0. An error e of the network's
     output moves x_0 by c_t e, so for its own target the weight is c_t^2 times that:
-    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
+    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v. Where
+    alpha is 0 eps and score do not determine x_0: their weight is not a number.
 
     Args:
         schedule: float32[T + 1] tables.

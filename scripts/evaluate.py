@@ -36,7 +36,7 @@ def main() -> None:
         every = jdiff.legibility(judge, *(part[wanted] for part in reference))
         counts = [Counter(chars.tolist()) for chars in (samples[1], reference[1])]
     except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
+        print(f"evaluate.py: error: {error}", file=sys.stderr)
         sys.exit(2)
     real_figures = real_figures._replace(
         per_class=every.per_class, per_class_in_context=every.per_class_in_context

@@ -8,7 +8,6 @@ they are smaller, sharper and centred by mass; no test image of either set is se
 """
 
 import argparse
-import shlex
 import sys
 import time
 from collections import Counter
@@ -30,7 +29,8 @@ def main() -> None:
         jdiff.check_output(args.out, ".safetensors")
         sets = load_sets(args.data_dir)
     except (ValueError, OSError) as error:
-        sys.exit(f"train_judge.py: {error}")
+        print(f"train_judge.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
     network = jdiff.make_classifier(args.channels, args.features)
     params = jax.device_get(train(network, sets["emnist"], sets["mnist"], args))
     description = {
@@ -38,7 +38,6 @@ def main() -> None:
         "chars": jdiff.MERGED_CHARS,
         "num_channels": args.channels,
         "num_features": args.features,
-        "command": shlex.join(["python", *sys.argv]),
     }
     jdiff.save_weights(args.out, params, description)
     report(jdiff.load_judge(args.out), sets)
