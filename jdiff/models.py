@@ -207,7 +207,7 @@ def _batches(key, model, labels, times, guidance, solver, batch_size):
             key, index, batch, times, np.float32(guidance), *tables, **options
         )
         left = min(batch_size, len(labels) - start)
-        yield sampling.Sample(*(np.asarray(images)[:left] for images in result))
+        yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
 
 
 @functools.partial(jax.jit, static_argnames=("static", "solver", "guided"))
