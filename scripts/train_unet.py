@@ -110,11 +110,18 @@ def make_optimizer(learning_rate):
     return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
-def sample_grid(model: jdiff.Model, params) -> np.ndarray:
-    """Returns one picture: each class twice, at the settings of `jdiff write`."""
+def draw_classes(model: jdiff.Model):
+    """Returns batches of samples: each class twice, as `jdiff write` would draw it."""
     labels = [k for k in range(len(model.chars)) for _ in range(2)]
-    batches = jdiff.generate(jax.random.key(0), model._replace(params=params), labels)
-    return jdiff.tile(np.concatenate([jdiff.to_uint8(batch.x_0) for batch in batches]))
+    num_steps = min(20, len(model.schedule.alpha) - 1)
+    return jdiff.generate(jax.random.key(0), model, labels, num_steps)
+
+
+def sample_grid(model: jdiff.Model) -> np.ndarray:
+    """Returns one picture of samples, grey ones dark on white."""
+    batches = [jdiff.to_uint8(batch.x_0) for batch in draw_classes(model)]
+    grid = jdiff.tile(np.concatenate(batches))
+    return jdiff.on_paper(grid) if grid.ndim == 2 else grid
 
 
 def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
@@ -133,6 +140,7 @@ def start(args, dataset, optimizer):
     params = jdiff.init_params(key_params, network, dataset.images.shape[1:])
     state = jdiff.init_train_state(key_state, params, optimizer)
     model = jdiff.build_model(description, params)
+    draw_classes(model)  # if samples cannot be drawn, it says so now, not at the end
     checkpoints = args.out / "checkpoints"
     # A run that was killed before its first checkpoint begins again.
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
@@ -147,9 +155,9 @@ def save(args, description, model, state, seconds, writer) -> None:
     checkpoints = args.out / "checkpoints"
     jdiff.save_state(checkpoints, step, state, {"seconds": seconds})
     jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
-    grid = sample_grid(model, state.ema_params)
-    jdiff.save_png(args.out / "samples.png", jdiff.on_paper(grid))
-    writer.add_image("samples", grid, step, dataformats="HW")
+    grid = sample_grid(model._replace(params=state.ema_params))
+    jdiff.save_png(args.out / "samples.png", grid)
+    writer.add_image("samples", grid, step, dataformats="HWC"[: grid.ndim])
 
 
 def open_log(path: Path, step: int):
@@ -210,11 +218,13 @@ def main() -> None:
     began = time.monotonic()
     args = parse_args()
     dataset = jdiff.data.load(args.data, "train", args.data_dir)
-    height, width = dataset.images.shape[1:3]
+    height, width, channels = dataset.images.shape[1:]
     if height % 4 or width % 4:
         raise ValueError(
             f"height and width must be divisible by 4, got {height} x {width}."
         )
+    if channels not in (1, 3):
+        raise ValueError(f"images must be grey or RGB, got {channels} channels.")
     optimizer = make_optimizer(args.learning_rate)
     description, model, state, seconds = start(args, dataset, optimizer)
     step = make_step(args, model, optimizer, jdiff.balance(*dataset[:2]))

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from safetensors.numpy import load_file
+
+import jdiff
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_unet.py"
@@ -97,6 +100,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
         (["--minutes", "0"], "got 0"),
         (["--num-channels", "20"], "got 20"),
         (["--label-dropout", "2"], "got 2"),
+        (["--schedule", "flow", "--prediction", "eps"], "predict x_0, v or the flow"),
         (["--resume"], "no run to resume"),
     ],
 )
@@ -114,3 +118,13 @@ def test_sizes_that_4_does_not_divide_are_refused(tmp_path, data):
     done = run("--data", tmp_path / "odd.npz", "--out", tmp_path / "run", check=False)
     assert done.returncode == 2 and "10 x 8" in done.stderr
     assert os.listdir(tmp_path) == ["odd.npz"]
+
+
+def test_colour_images_and_short_schedules_train(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 8, 12, 3), np.uint8)
+    np.savez(tmp_path / "rgb.npz", images=images, labels=np.arange(8) % 2, chars="ab")
+    options = [*TINY[:-1], 10, "--steps", 2, "--prediction", "x_0"]
+    run("--data", tmp_path / "rgb.npz", *options, "--out", tmp_path / "run")
+    assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
+    model = jdiff.load_model(tmp_path / "run" / "weights.safetensors")
+    assert model.image_shape == (8, 12, 3) and len(model.schedule.alpha) == 11

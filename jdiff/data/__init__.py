@@ -24,14 +24,14 @@ def load(
     """The data set that a command line names.
 
     Args:
-      source: "emnist/byclass" (or another name that `emnist` knows), "mnist", "glyphs",
-        or the path of an .npz file.
-      split: "train" or "test". The test glyphs are other glyphs of the same fonts; an
-        .npz file has only "train".
-      data_dir: see `emnist`; without meaning for glyphs and .npz files.
+        source: "emnist/byclass" (or another name that `emnist` knows), "mnist",
+            "glyphs", or the path of an .npz file.
+        split: "train" or "test". The test glyphs are other glyphs of the same fonts; an
+            .npz file has only "train".
+        data_dir: see `emnist`; without meaning for glyphs and .npz files.
 
     Raises:
-      DataError: unknown source or split, or what the reader of the source raises.
+        DataError: unknown source or split, or what the reader of the source raises.
     """
     if split not in ("train", "test"):
         raise DataError(f"split must be one of train, test, got {split!r}.")

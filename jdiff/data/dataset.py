@@ -18,9 +18,9 @@ class Dataset(NamedTuple):
     """Labelled images of characters.
 
     Attributes:
-      images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
-      labels: int32 [N]; `labels[i]` stands for `chars[labels[i]]`.
-      chars: one character per class.
+        images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
+        labels: int32 [N]; `labels[i]` stands for `chars[labels[i]]`.
+        chars: one character per class.
     """
 
     images: np.ndarray
@@ -32,13 +32,13 @@ def check_labels(labels: np.ndarray, num_images: int, chars: str, where: str) ->
     """Raises unless `labels` name one class in `chars` for each of the images.
 
     Args:
-      labels: integers [N], 0-based.
-      num_images: how many images the labels belong to.
-      chars: one character per class.
-      where: the file or folder to name in the error.
+        labels: integers [N], 0-based.
+        num_images: how many images the labels belong to.
+        chars: one character per class.
+        where: the file or folder to name in the error.
 
     Raises:
-      DataError: no images, another number of labels, a label outside the classes.
+        DataError: no images, another number of labels, a label outside the classes.
     """
     if num_images == 0:
         raise DataError(f"{where} must hold at least one image, got none.")
@@ -66,11 +66,11 @@ def read_npz(path: str | Path) -> Dataset:
       characters that occur.
 
     Args:
-      path: an .npz file with `images` uint8 [N, H, W] or [N, H, W, C], upright.
+        path: an .npz file with `images` uint8 [N, H, W] or [N, H, W, C], upright.
 
     Raises:
-      DataError: no such file, not an .npz, or an array missing, of another type or
-        shape. Pickled objects are never loaded.
+        DataError: no such file, not an .npz, or an array missing, of another type or
+            shape. Pickled objects are never loaded.
     """
     arrays = _load_arrays(Path(path).expanduser())
     images = arrays.get("images", np.zeros(0))

@@ -56,16 +56,16 @@ def emnist(
     classes of `letters` from 1; neither shows here.
 
     Args:
-      name: "byclass", "bymerge", "balanced", "letters", "digits" or "mnist".
-      split: "train" or "test".
-      data_dir: a directory with the .gz files, NIST's gzip.zip, or a set that TFDS has
-        prepared as array_record.
+        name: "byclass", "bymerge", "balanced", "letters", "digits" or "mnist".
+        split: "train" or "test".
+        data_dir: a directory with the .gz files, NIST's gzip.zip, or a set that TFDS
+            has prepared as array_record.
 
     Returns:
-      images uint8 [N, 28, 28, 1], as many as the files hold.
+        images uint8 [N, 28, 28, 1], as many as the files hold.
 
     Raises:
-      DataError: unknown name or split, a missing or broken set, a failed download.
+        DataError: unknown name or split, a missing or broken set, a failed download.
     """
     _check_choice("name", name, tuple(_EMNIST_CLASSES))
     _check_choice("split", split, _SPLITS)
@@ -88,15 +88,15 @@ def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
     """MNIST, in its original order.
 
     Args:
-      split: "train" or "test".
-      data_dir: a directory with the .gz files, or a set that TFDS has prepared as
-        array_record.
+        split: "train" or "test".
+        data_dir: a directory with the .gz files, or a set that TFDS has prepared as
+            array_record.
 
     Returns:
-      images uint8 [N, 28, 28, 1], as many as the files hold.
+        images uint8 [N, 28, 28, 1], as many as the files hold.
 
     Raises:
-      DataError: unknown split, a missing or broken set, a failed download.
+        DataError: unknown split, a missing or broken set, a failed download.
     """
     _check_choice("split", split, _SPLITS)
     stem = {"train": "train", "test": "t10k"}[split]

@@ -41,16 +41,16 @@ def glyphs(
     glyphs or other characters does not change it.
 
     Args:
-      num_per_char: at least 1.
-      seed: not negative.
-      chars: distinct printable ASCII characters, the classes in this order.
+        num_per_char: at least 1.
+        seed: not negative.
+        chars: distinct printable ASCII characters, the classes in this order.
 
     Returns:
-      images uint8 [num_per_char * len(chars), 28, 28, 1], sorted by class. The
-      larger of a character's height and width is 20 pixels, but small marks stay small.
+        images uint8 [num_per_char * len(chars), 28, 28, 1], sorted by class. The
+        larger of a character's height and width is 20 pixels; small marks stay small.
 
     Raises:
-      DataError: an argument outside its range, or matplotlib is missing.
+        DataError: an argument outside its range, or matplotlib is missing.
     """
     if num_per_char < 1:
         raise DataError(f"num_per_char must be at least 1, got {num_per_char}.")
@@ -118,7 +118,7 @@ def _thin(mask: np.ndarray) -> np.ndarray:
     apart. (Zhang and Suen's better known rule erases dots and some diagonals.)
 
     Args:
-      mask: bool [H, W], False on the border.
+        mask: bool [H, W], False on the border.
     """
     # The eight neighbours' places, clockwise from the north.
     ring = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
@@ -154,8 +154,8 @@ def _meshes(draws: np.ndarray) -> list[list[tuple[tuple[int, ...], tuple[float, 
     """Where each cell of a bent glyph is taken from, one PIL mesh for each glyph.
 
     Args:
-      draws: uniform in [0, 1), [N, 11]: slant, turn, squeeze, then for either axis the
-        strength of the bend, its frequency along x and y, and its phase.
+        draws: uniform in [0, 1), [N, 11]: slant, turn, squeeze, then for either axis
+            the strength of the bend, its frequency along x and y, and its phase.
     """
     slant, turn, squeeze, *bends = draws.T[:, :, None, None]
     slant = 0.15 + 0.5 * (slant - 0.5)  # EMNIST leans to the right

@@ -21,14 +21,14 @@ def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
     then the values, the last axis fastest.
 
     Args:
-      path: the file, on disk or in a zip.
-      ndim: 3 for images, 1 for labels.
+        path: the file, on disk or in a zip.
+        ndim: 3 for images, 1 for labels.
 
     Returns:
-      uint8, `ndim` axes, read-only.
+        uint8, `ndim` axes, read-only.
 
     Raises:
-      DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
+        DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
     """
     raw = _gunzip(path)
     magic = bytes([0, 0, 8, ndim])

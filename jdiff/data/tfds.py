@@ -32,14 +32,16 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
     """Images [N, H, W] and labels [N] of a set that TFDS has prepared, in TFDS's order.
 
     Args:
-      folder: holds a folder per version, as `emnist/byclass/3.1.0`; the newest counts.
-      split: "train" or "test".
+        folder: holds one folder per version, such as `emnist/byclass/3.1.0`; the
+            newest counts.
+        split: "train" or "test".
 
     Returns:
-      The arrays as they were stored (EMNIST transposed), or None without any version.
+        The arrays as they were stored (EMNIST transposed), or None without any version.
 
     Raises:
-      DataError: the set is broken, has no such split, or only TensorFlow could read it.
+        DataError: the set is broken, has no such split, or only TensorFlow could
+            read it.
     """
     version = _newest_version(folder)
     if version is None:
@@ -89,11 +91,11 @@ def download(name: str, cache: Path) -> None:
     Python waits for it at exit until a second Ctrl-C.
 
     Args:
-      name: "mnist", or "emnist/..." (all of EMNIST is one archive).
-      cache: made if missing.
+        name: "mnist", or "emnist/..." (all of EMNIST is one archive).
+        cache: made if missing.
 
     Raises:
-      DataError: no network, a wrong checksum, or tensorflow-datasets is missing.
+        DataError: no network, a wrong checksum, or tensorflow-datasets is missing.
     """
     tfds = _import_tfds()
     if name == "mnist":
