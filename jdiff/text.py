@@ -40,7 +40,7 @@ _SHAPES = {
     **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
     **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
     **dict.fromkeys("MW", (0.0, 1.0, 1.25)),
-    **dict.fromkeys("it", (0.0, 0.91, 0.75)),
+    **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
     "j": (DESCENT, 0.91, 0.8),
 }
 
