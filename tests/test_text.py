@@ -173,11 +173,16 @@ def test_wide_ink_takes_more_room_and_a_space_still_more():
     def start_of_second(text, first):
         return typeset(text, np.stack([first, last])).target[1, 0]
 
-    assert start_of_second("il", narrow) < start_of_second("il", wide)
-    assert start_of_second("il", wide) < start_of_second("i l", wide)
-    gap = start_of_second("i  l", wide) - start_of_second("i l", wide)
-    tab = start_of_second("i\tl", wide)
-    assert gap > 0 and tab == start_of_second("i l", wide)
+    assert start_of_second("nl", narrow) < start_of_second("nl", wide)
+    assert start_of_second("nl", wide) < start_of_second("n l", wide)
+    gap = start_of_second("n  l", wide) - start_of_second("n l", wide)
+    tab = start_of_second("n\tl", wide)
+    assert gap > 0 and tab == start_of_second("n l", wide)
+
+
+def test_a_bare_i_is_a_stroke_however_fat_its_image():
+    left, top, right, bottom = typeset("i", box_glyph(20, 12)[None]).target[0]
+    assert right - left < 0.5 * (bottom - top)
 
 
 @pytest.mark.parametrize("speck", [(0, 0, 70), (1, 26, 120), (27, 27, 255)])
