@@ -28,11 +28,9 @@ class SolverState(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A sample and how it came about.
+    """A sample x_0, of the shape asked for, and how it came about.
 
-    Attributes:
-        x_0: the sample, of the shape asked for.
-        path: x_t at each step, [len(times), *shape]; free under jit unless used.
+    path is x_t at each step, [len(times), *shape]; under jit it is free unless used.
     """
 
     x_0: jax.Array
@@ -89,10 +87,9 @@ def make_denoiser(
 
 
 def clip_x_0(denoise: Denoiser, bound: float = 1.0) -> Denoiser:
-    """Returns the denoiser with its estimate clipped to [-bound, bound].
+    """Returns the denoiser clipped to [-bound, bound]; clip AFTER guidance.
 
-    Clip AFTER guidance: the difference that guidance amplifies should be whole.
-    """
+    The difference that guidance amplifies should be whole."""
     return lambda x_t, t: jnp.clip(denoise(x_t, t), -bound, bound)
 
 
@@ -103,9 +100,8 @@ def guide(
 
     x_0 = unconditional + scale (conditional - unconditional)
 
-    0 is unconditional, 1 conditional, more is guided: 1 + w in the paper's letters. At
-    a given x_t guiding x_0, eps, v or the score is one thing: they are affine in each
-    other.
+    0 is unconditional, 1 conditional, more is guided: 1 + w in the paper's letters.
+    Guiding x_0, eps, v or score is one thing: at a given x_t each is affine in x_0.
 
     >>> import jdiff
     >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
