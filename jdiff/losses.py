@@ -66,6 +66,28 @@ def min_snr_weight(
     return jnp.minimum(snr, gamma) * jnp.square(factor)
 
 
+def edm_weight(
+    schedule: Schedule,
+    prediction: Prediction,
+    t: jax.typing.ArrayLike,
+    sigma_data: float = 0.5,
+) -> jax.Array:
+    """Returns the weight of step t for a `precondition`ed network (Karras et al. 2022).
+
+    w_t = (n^2 + sigma_data^2) / (n sigma_data)^2,  n = sigma_t / alpha_t  (Table 1)
+
+    It is 1 / c_out^2: the loss of the network inside starts at 1 at every level.
+
+    Args:
+        schedule: float32[T + 1] tables.
+        prediction: `PREDICT_X_0`.
+        t: scalar int in [1, T].
+        sigma_data: standard deviation of the data, > 0.
+    """
+    snr = jnp.square(schedule.alpha[t] / schedule.sigma[t])
+    return 1.0 / sigma_data**2 + snr
+
+
 def make_diffusion_loss(
     apply: Callable[..., jax.Array],
     schedule: Schedule,

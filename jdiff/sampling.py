@@ -1,9 +1,10 @@
-"""From noise to data: denoisers, guidance, solvers and the one loop.
+"""From noise to data: what a denoiser and a solver are, and the one loop.
 
 A `Denoiser` maps a noisy example and its step to an estimate of x_0. A `Solver`
-uses that estimate to go from step t to an earlier step s. `sample` scans a solver
-over a grid of steps. All of it is written for ONE example; `jax.vmap` over keys and
-labels makes a batch, in which example k depends on key k and label k alone.
+uses that estimate to go from step t to an earlier step s (`jdiff.solvers`). `sample`
+scans a solver over a grid of steps (`jdiff.grids`). All of it is written for ONE
+example; `jax.vmap` over keys and labels makes a batch, in which example k depends on
+key k and label k alone.
 """
 
 import warnings
@@ -15,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.diffusion import Prediction, noise, q_posterior, snr_ratio
+from jdiff.diffusion import Prediction
+from jdiff.grids import check_schedule, check_times
 from jdiff.schedules import Schedule, log_snr
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]
@@ -44,7 +46,8 @@ class Solver(NamedTuple):
         init: x_T -> state; state.x is the current sample.
         step: (key, denoise, state, t, s) -> state at the earlier step s.
         prior: (key, shape, t) -> x_t at the first step of the grid. The solvers
-            here draw N(0, sigma_t^2 I), which serves variance-exploding paths too.
+            of jdiff draw N(0, sigma_t^2 I), which serves variance-exploding paths too.
+        last: T, above which no step may lie; None if the solver does not know.
     """
 
     init: Callable[[jax.Array], Any]
@@ -52,6 +55,34 @@ class Solver(NamedTuple):
     prior: Callable[..., jax.Array] = lambda key, shape, t: jax.random.normal(
         key, shape
     )
+    last: int | None = None
+
+
+def start_from_noise(
+    schedule: Schedule, init: Callable[..., Any], step: Callable[..., Any]
+) -> Solver:
+    """Returns the solver (init, step) with the prior N(0, sigma_t^2 I) of a schedule.
+
+    Warns if the schedule ends with more signal than that prior can pass over.
+
+    Raises:
+        ValueError: the schedule's SNR rises with t.
+    """
+    check_schedule(schedule)
+    if not isinstance(schedule.alpha, jax.core.Tracer):
+        # By NumPy: under jit, indexing even a concrete jax.Array gives a tracer.
+        alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
+        if alpha_T > 0.1 * sigma_T:
+            warnings.warn(
+                f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
+                "which start from pure noise, are off: use larger betas or more steps.",
+                stacklevel=3,
+            )
+
+    def prior(key, shape, t):
+        return schedule.sigma[t] * jax.random.normal(key, shape, schedule.sigma.dtype)
+
+    return Solver(init, step, prior, len(schedule.alpha) - 1)
 
 
 def make_denoiser(
@@ -93,76 +124,6 @@ def clip_x_0(denoise: Denoiser, bound: float = 1.0) -> Denoiser:
     return lambda x_t, t: jnp.clip(denoise(x_t, t), -bound, bound)
 
 
-def guide(
-    conditional: Denoiser, unconditional: Denoiser, scale: jax.typing.ArrayLike
-) -> Denoiser:
-    """Returns the denoiser of classifier-free guidance (Ho & Salimans 2022, Eq. 6).
-
-    x_0 = unconditional + scale (conditional - unconditional)
-
-    0 is unconditional, 1 conditional, more is guided: 1 + w in the paper's letters.
-    Guiding x_0, eps, v or score is one thing: at a given x_t each is affine in x_0.
-
-    >>> import jdiff
-    >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
-    >>> round(denoise(None, 1), 6)
-    0.8
-    """
-
-    def denoise(x_t, t):
-        base = unconditional(x_t, t)
-        return base + scale * (conditional(x_t, t) - base)
-
-    return denoise
-
-
-def ddpm(schedule: Schedule) -> Solver:
-    """Returns ancestral sampling: x_s ~ q(x_s | x_t, x_0 = denoise(x_t, t)).
-
-    Ho et al. 2020, Algorithm 2, for any s < t. The last step adds no noise, because
-    the posterior's variance at s = 0 is 0.
-    """
-
-    def step(key, denoise, state, t, s):
-        posterior = q_posterior(schedule, state.x, denoise(state.x, t), t, s)
-        eps = jax.random.normal(key, state.x.shape)
-        return SolverState(posterior.mean + jnp.sqrt(posterior.variance) * eps)
-
-    return Solver(SolverState, step, _prior(schedule))
-
-
-def ddim(schedule: Schedule, eta: float = 0.0) -> Solver:
-    """Returns denoising diffusion implicit sampling (Song et al. 2020b, Eq. 12).
-
-    x_s = alpha_s x_0 + sigma_s (sqrt(1 - eta^2 + eta^2 r) eps + eta sqrt(1 - r) z)
-    x_0 = denoise(x_t, t),  eps = (x_t - alpha_t x_0) / sigma_t,  r = SNR_t / SNR_s
-
-    The paper's 1 - alpha_bar_s - var is a sum of non-negative terms here: its
-    difference cancels at eta = 1 and can turn negative.
-
-    Args:
-        schedule: float32[T + 1] tables.
-        eta: share of fresh noise, in [0, 1]; 0 is deterministic, 1 is `ddpm`.
-
-    Raises:
-        ValueError: eta is outside [0, 1].
-    """
-    if not 0.0 <= eta <= 1.0:
-        raise ValueError(f"eta must be in [0, 1], got {eta}.")
-
-    def step(key, denoise, state, t, s):
-        x_0 = denoise(state.x, t)
-        ratio = snr_ratio(schedule, t, s)
-        kept = jnp.sqrt((1.0 - eta**2) + eta**2 * ratio)
-        eps = kept * noise(schedule, state.x, x_0, t)
-        if eta:
-            fresh = jax.random.normal(key, state.x.shape)
-            eps = eps + eta * jnp.sqrt(1.0 - ratio) * fresh
-        return SolverState(schedule.alpha[s] * x_0 + schedule.sigma[s] * eps)
-
-    return Solver(SolverState, step, _prior(schedule))
-
-
 def sample(
     key: jax.Array,
     denoise: Denoiser,
@@ -176,14 +137,15 @@ def sample(
     Args:
         key: random key; the same key gives the same sample.
         denoise: (x_t, t) -> x_0.
-        solver: from `ddpm`, `ddim`, ...
-        times: descending steps, int[n + 1], usually `timesteps(schedule, n)`. A traced
-            grid of the same length does not recompile.
+        solver: from `ddpm`, `ddim`, `dpmpp_2m`, ...
+        times: descending steps, int[n + 1], from `timesteps` or
+            `spaced_timesteps` or your own. A traced grid of the same length does not
+            recompile.
         shape: of one example.
         x_T: where to start, of that shape; by default drawn from the solver's prior.
 
     Raises:
-        ValueError: times is not a strictly descending grid of steps >= 0.
+        ValueError: times is not a strictly descending grid of steps in [0, T].
 
     >>> import jax, jdiff
     >>> schedule = jdiff.linear_schedule(1000)
@@ -193,7 +155,7 @@ def sample(
     >>> jdiff.sample(jax.random.key(0), point, solver, times, (2,)).x_0.tolist()
     [0.5, 0.5]
     """
-    _check_times(times)
+    check_times(times, solver.last)
     key_T, key_steps = jax.random.split(key)
     times = jnp.asarray(times)
     if x_T is None:
@@ -211,19 +173,6 @@ def sample(
     return Sample(state.x, jnp.concatenate([x_T[None], path]))
 
 
-def _prior(schedule: Schedule) -> Callable[..., jax.Array]:
-    if not isinstance(schedule.alpha, jax.core.Tracer):
-        # By NumPy: under jit, indexing even a concrete jax.Array gives a tracer.
-        alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
-        if alpha_T > 0.1 * sigma_T:
-            warnings.warn(
-                f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
-                "which start from pure noise, are off: use larger betas or more steps.",
-                stacklevel=3,
-            )
-    return lambda key, shape, t: schedule.sigma[t] * jax.random.normal(key, shape)
-
-
 def _check_determined(schedule: Schedule, prediction: Prediction) -> None:
     if isinstance(schedule.alpha, jax.core.Tracer):
         return
@@ -235,16 +184,3 @@ def _check_determined(schedule: Schedule, prediction: Prediction) -> None:
             "alpha must be > 0 at t = T for a network that predicts noise or score, "
             "which do not determine x_0 there, got 0: predict x_0, v or the flow."
         )
-
-
-def _check_times(times: jax.typing.ArrayLike) -> None:
-    if isinstance(times, jax.core.Tracer):
-        return
-    times = np.asarray(times)
-    if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
-        raise ValueError(
-            "times must be a vector of at least 2 int steps, "
-            f"got {times.dtype}[{', '.join(map(str, times.shape))}]."
-        )
-    if times.min() < 0 or np.any(np.diff(times) >= 0):
-        raise ValueError(f"times must descend strictly to >= 0, got {times.tolist()}.")

@@ -204,25 +204,6 @@ def log_snr(schedule: Schedule, t: jax.typing.ArrayLike) -> jax.Array:
     return 2.0 * (jnp.log(schedule.alpha[t]) - jnp.log(schedule.sigma[t]))
 
 
-def timesteps(schedule: Schedule, num_steps: int) -> np.ndarray:
-    """Returns a grid of steps, uniform in t, from T down to 0: int32[num_steps + 1].
-
-    Args:
-        schedule: float32[T + 1] tables.
-        num_steps: number of solver steps, in [1, T]; T visits every step.
-
-    Raises:
-        ValueError: num_steps is outside [1, T].
-
-    >>> timesteps(linear_schedule(1000), 4).tolist()
-    [1000, 750, 500, 250, 0]
-    """
-    last = len(schedule.alpha) - 1
-    if not 1 <= num_steps <= last:
-        raise ValueError(f"num_steps must be in [1, {last}], got {num_steps}.")
-    return np.round(np.linspace(last, 0, num_steps + 1)).astype(np.int32)
-
-
 def _schedule(alpha: np.ndarray, sigma: np.ndarray) -> Schedule:
     return Schedule(jnp.asarray(alpha, jnp.float32), jnp.asarray(sigma, jnp.float32))
 

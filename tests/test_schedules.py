@@ -241,29 +241,3 @@ def test_log_snr_is_infinite_where_there_is_only_signal_or_only_noise():
     schedule = jdiff.flow_schedule(10)
     assert jdiff.log_snr(schedule, 0) == math.inf
     assert jdiff.log_snr(schedule, 10) == -math.inf
-
-
-@given(st.data())
-def test_timesteps_descend_strictly_from_the_last_step_to_data(data):
-    last = data.draw(st.integers(1, 1000))
-    num_steps = data.draw(st.integers(1, last))
-    schedule = jdiff.Schedule(np.ones(last + 1), np.ones(last + 1))
-    times = jdiff.timesteps(schedule, num_steps)
-    assert times.dtype == np.int32
-    assert times.shape == (num_steps + 1,)
-    assert times[0] == last
-    assert times[-1] == 0
-    gaps = -np.diff(times)
-    assert gaps.min() > 0
-    assert gaps.max() - gaps.min() <= 1 + (last % num_steps > 0)  # uniform
-
-
-def test_as_many_timesteps_as_steps_visit_every_step():
-    times = jdiff.timesteps(jdiff.flow_schedule(77), 77)
-    assert times.tolist() == list(range(77, -1, -1))
-
-
-@pytest.mark.parametrize("num_steps", [0, -1, 11])
-def test_more_timesteps_than_steps_are_refused(num_steps):
-    with pytest.raises(ValueError, match=rf"in \[1, 10\], got {num_steps}\."):
-        jdiff.timesteps(jdiff.flow_schedule(10), num_steps)
