@@ -8,6 +8,13 @@ what they do not use: training needs optax, `pip install 'jdiff[train]'`.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from jdiff.bound import (
+    PIXEL,
+    Bound,
+    gaussian_decoder,
+    pixel_decoder,
+    variational_bound,
+)
 from jdiff.diffusion import (
     PREDICT_EPS,
     PREDICT_FLOW,
@@ -19,22 +26,33 @@ from jdiff.diffusion import (
     q_posterior,
     q_sample,
 )
+from jdiff.grids import karras_spacing, spaced_timesteps, timesteps
+from jdiff.guidance import dynamic_threshold, guide, guide_interval, rescale
+from jdiff.likelihood import (
+    FlowBits,
+    MeanBits,
+    dequantize,
+    exact_trace,
+    flow_bits,
+    hutchinson_trace,
+    mean_bits,
+)
 from jdiff.losses import (
+    edm_weight,
     huber_loss,
     l2_loss,
     make_diffusion_loss,
     min_snr_weight,
     uniform_weight,
 )
+from jdiff.preconditioning import precondition
+from jdiff.renoising import churned, corrected
 from jdiff.sampling import (
     Denoiser,
     Sample,
     Solver,
     SolverState,
     clip_x_0,
-    ddim,
-    ddpm,
-    guide,
     make_denoiser,
     sample,
 )
@@ -48,11 +66,11 @@ from jdiff.schedules import (
     log_snr,
     quadratic_schedule,
     sigmoid_schedule,
-    timesteps,
 )
+from jdiff.solvers import ddim, ddpm, dpmpp_2m, heun, unipc
 
 if TYPE_CHECKING:
-    from jdiff import data
+    from jdiff import data, gaussian, linear, mixtures
     from jdiff.checkpoints import (
         WeightsError,
         load_weights,
@@ -60,7 +78,9 @@ if TYPE_CHECKING:
         save_state,
         save_weights,
     )
+    from jdiff.evaluation import Evaluation, Figures, evaluate
     from jdiff.files import atomic_write, check_output
+    from jdiff.generation import generate
     from jdiff.images import on_paper, save_gif, save_png, tile, to_uint8
     from jdiff.judge import (
         MERGED_CHARS,
@@ -71,19 +91,25 @@ if TYPE_CHECKING:
         merged_labels,
         read_images,
     )
+    from jdiff.lineardiffusion import LinearDiffusion
     from jdiff.metrics import (
         LOOK_ALIKES,
+        Copying,
         Estimate,
         Legibility,
         bootstrap_share,
+        copying,
+        frechet_distance,
+        kernel_distance,
         legibility,
+        nearest,
+        precision_recall,
     )
     from jdiff.models import (
         PREDICTIONS,
         SCHEDULES,
         Model,
         build_model,
-        generate,
         init_params,
         load_model,
         make_unet,
@@ -102,16 +128,24 @@ if TYPE_CHECKING:
 _LAZY = {
     "checkpoints": ("WeightsError load_weights restore_state save_state save_weights"),
     "data": "",
+    "evaluation": "Evaluation Figures evaluate",
     "files": "atomic_write check_output",
+    "gaussian": "",
+    "generation": "generate",
     "images": "on_paper save_gif save_png tile to_uint8",
     "judge": (
         "MERGED_CHARS Judge Reading load_judge make_classifier merged_labels "
         "read_images"
     ),
-    "metrics": "LOOK_ALIKES Estimate Legibility bootstrap_share legibility",
+    "linear": "",
+    "lineardiffusion": "LinearDiffusion",
+    "metrics": (
+        "LOOK_ALIKES Copying Estimate Legibility bootstrap_share copying "
+        "frechet_distance kernel_distance legibility nearest precision_recall"
+    ),
+    "mixtures": "",
     "models": (
-        "PREDICTIONS SCHEDULES Model build_model generate init_params load_model "
-        "make_unet"
+        "PREDICTIONS SCHEDULES Model build_model init_params load_model make_unet"
     ),
     "text": "EMNIST_CHARS compose decode encode typeset",
     "training": (
@@ -127,6 +161,7 @@ __all__ = [
     "EMNIST_CHARS",
     "LOOK_ALIKES",
     "MERGED_CHARS",
+    "PIXEL",
     "PREDICTIONS",
     "PREDICT_EPS",
     "PREDICT_FLOW",
@@ -136,11 +171,18 @@ __all__ = [
     "SCHEDULES",
     "BalancedData",
     "Batch",
+    "Bound",
+    "Copying",
     "Denoiser",
     "Estimate",
+    "Evaluation",
+    "Figures",
+    "FlowBits",
     "Gaussian",
     "Judge",
     "Legibility",
+    "LinearDiffusion",
+    "MeanBits",
     "Model",
     "Prediction",
     "Reading",
@@ -155,25 +197,44 @@ __all__ = [
     "bootstrap_share",
     "build_model",
     "check_output",
+    "churned",
     "clip_x_0",
     "compose",
+    "copying",
+    "corrected",
     "cosine_schedule",
     "data",
     "ddim",
     "ddpm",
     "decode",
+    "dequantize",
+    "dpmpp_2m",
     "draw_batch",
+    "dynamic_threshold",
+    "edm_weight",
     "encode",
+    "evaluate",
+    "exact_trace",
+    "flow_bits",
     "flow_schedule",
+    "frechet_distance",
     "from_betas",
+    "gaussian",
+    "gaussian_decoder",
     "generate",
     "guide",
+    "guide_interval",
+    "heun",
     "huber_loss",
+    "hutchinson_trace",
     "init_params",
     "init_train_state",
     "karras_schedule",
+    "karras_spacing",
+    "kernel_distance",
     "l2_loss",
     "legibility",
+    "linear",
     "linear_schedule",
     "load_judge",
     "load_model",
@@ -184,13 +245,20 @@ __all__ = [
     "make_diffusion_loss",
     "make_train_step",
     "make_unet",
+    "mean_bits",
     "merged_labels",
     "min_snr_weight",
+    "mixtures",
+    "nearest",
     "on_paper",
+    "pixel_decoder",
+    "precision_recall",
+    "precondition",
     "q_posterior",
     "q_sample",
     "quadratic_schedule",
     "read_images",
+    "rescale",
     "restore_state",
     "sample",
     "save_gif",
@@ -198,11 +266,14 @@ __all__ = [
     "save_state",
     "save_weights",
     "sigmoid_schedule",
+    "spaced_timesteps",
     "tile",
     "timesteps",
     "to_uint8",
     "typeset",
     "uniform_weight",
+    "unipc",
+    "variational_bound",
 ]
 
 

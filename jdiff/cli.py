@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs the command line; exits with code 2 and one sentence if it is wrong."""
@@ -44,13 +46,26 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--num", type=int, default=10, help="images per character")
     sample.add_argument("--out", type=Path, required=True, help="F.npz or F.png")
 
-    for command in (write, sample):
+    evaluate = commands.add_parser("evaluate", help="how good are samples or weights?")
+    evaluate.set_defaults(run=_evaluate)
+    add = evaluate.add_argument
+    add("weights", type=Path, help="the samples, an .npz file, or weights to draw with")
+    add("--reference", default="emnist/byclass", help="or mnist, or a FILE.npz")
+    add("--data-dir", type=Path, help="where it lies; else JDIFF_DATA_DIR, a download")
+    add("--out", type=Path, help="F.json for all figures, with the picture F.png")
+    add("--num", type=int, default=6200, help="samples to draw with weights")
+    add("--natural", action="store_true", help="characters as frequent as in reference")
+
+    for command in (write, sample, evaluate):
         add = command.add_argument
         add("--seed", type=int, default=0, help="same seed, same letters")
         add("--steps", type=int, default=20, help="solver steps, 1 .. T (1000)")
-        add("--guidance", type=float, default=2.0, help="0: any letter, 1: the letter")
-        add("--solver", choices=["ddpm", "ddim"], default="ddim")
-        add("--weights", type=Path, help="a weights file; default: the shipped one")
+        add("--guidance", type=float, help="0: any letter, 1: the letter; default 1.75")
+        add("--solver", choices=SOLVERS, default="ddim")
+    for command in (write, sample):
+        add = command.add_mutually_exclusive_group().add_argument
+        add("--model", choices=["unet", "linear"], default="unet", help="that ships")
+        add("--weights", type=Path, help="a file of weights, instead")
     return parser
 
 
@@ -100,16 +115,70 @@ def _sample(args: argparse.Namespace) -> None:
     print(f"wrote {out}: {len(x_0)} images")
 
 
+def _evaluate(args: argparse.Namespace) -> None:
+    import json
+    import time
+
+    from jdiff import data, evaluation, files, images, judge, report
+
+    out = files.check_output(args.out, ".json") if args.out else None
+    sheet = files.check_output(out.with_suffix(".png")) if out else None
+    if args.seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {args.seed}.")
+    settings: dict[str, Any] = {name: str(getattr(args, name)) for name in _ABOUT_FILES}
+    settings["seed"] = args.seed
+    is_file = args.weights.suffix.lower() == ".npz"
+    samples = data.read_npz(args.weights) if is_file else None
+    model = None if is_file else _model(args)
+    splits = evaluation.reference_splits(args.reference, args.data_dir)
+    reader = judge.load_judge()
+    if samples is None:
+        samples = _blank_samples(args, model, splits[0])
+        evaluation.check(reader, samples, *splits)
+        began = time.monotonic()
+        x_0, _, _ = _run(args, model, samples.labels, with_path=False)
+        seconds = (time.monotonic() - began) / len(x_0)
+        settings |= {name: getattr(args, name) for name in _ABOUT_DRAWING}
+        settings["seconds_per_image"] = seconds
+        samples = samples._replace(images=x_0[..., None])
+    result = evaluation.evaluate(reader, samples, *splits, args.seed)
+    print(report.format_table(result))
+    if out and sheet:
+        text = json.dumps({"settings": settings} | report.as_dict(result), indent=1)
+        page = report.picture(result, samples, splits[0])
+        # Neither takes its name before both are written.
+        with files.atomic_write(out) as draft, files.atomic_write(sheet) as draft_sheet:
+            draft.write_text(text)
+            images.save_png(draft_sheet, page)
+        print(f"wrote {out} and {sheet}")
+
+
+_ABOUT_FILES = ("weights", "reference")
+_ABOUT_DRAWING = ("num", "natural", "steps", "guidance", "solver")
+
+
+def _blank_samples(args: argparse.Namespace, model: Any, train: Any) -> Any:
+    """Returns the samples to draw with weights, still without ink."""
+    import numpy as np
+
+    from jdiff import data, evaluation
+
+    labels = evaluation.choose_labels(model.chars, args.num, train, args.natural)
+    images = np.zeros((len(labels), *model.image_shape), np.uint8)
+    return data.Dataset(images, labels, model.chars)
+
+
 def _model(args: argparse.Namespace) -> Any:
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed must be in [0, 2^32), got {args.seed}.")
-    if not math.isfinite(args.guidance):
+    if args.guidance is not None and not math.isfinite(args.guidance):
         raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
     if args.steps < 1:
         raise ValueError(f"--steps must be >= 1, got {args.steps}.")
     from jdiff import models
 
-    model = models.load_model(args.weights or models.SHIPPED_WEIGHTS)
+    shipped = {"unet": models.SHIPPED_WEIGHTS, "linear": models.SHIPPED_LINEAR}
+    model = models.load_model(args.weights or shipped[args.model])
     if model.image_shape[2] != 1:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     return model
@@ -122,12 +191,12 @@ def _run(
     import jax
     import numpy as np
 
-    from jdiff import images, models, sampling, schedules
+    from jdiff import generation, grids, images, solvers
 
-    solver = {"ddpm": sampling.ddpm, "ddim": sampling.ddim}[args.solver]
-    times = schedules.timesteps(model.schedule, args.steps)
+    solver = getattr(solvers, args.solver)
+    times = grids.timesteps(model.schedule, args.steps)
     frames = np.unique(np.linspace(0, args.steps, MAX_FRAMES).round().astype(int))
-    batches = models.generate(
+    batches = generation.generate(
         jax.random.key(args.seed), model, labels, args.steps, args.guidance, solver
     )
     glyphs, paths = [], []

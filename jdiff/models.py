@@ -1,25 +1,23 @@
-"""A trained model in one value, and images from it.
+"""A trained model in one value.
 
 `Model` holds what sampling needs: network, weights, schedule, what is predicted, and
-the characters its labels stand for. `generate` is `jax.vmap` of `jdiff.sample` in
-batches of one fixed size: it compiles once, needs the same memory for 10 images and
-for 10,000, and image k depends on key k and label k alone, to the last bit.
+the characters its labels stand for.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from jdiff import checkpoints, diffusion, sampling, schedules
+from jdiff import checkpoints, diffusion, mixtures, schedules
 from jdiff.networks.unet import UNet
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "unet_emnist.safetensors"
+SHIPPED_LINEAR = SHIPPED_WEIGHTS.with_name("linear_emnist.safetensors")
 
 # The names under which weights files and scripts speak of these functions.
 PREDICTIONS = {
@@ -49,6 +47,7 @@ class Model(NamedTuple):
         prediction: what the output is.
         chars: chars[k] is what label k stands for; len(chars) is the null label.
         image_shape: (H, W, C).
+        has_null: whether the network knows the null label, so that it can be guided.
     """
 
     apply: Callable[..., jax.Array]
@@ -57,6 +56,7 @@ class Model(NamedTuple):
     prediction: diffusion.Prediction
     chars: str
     image_shape: tuple[int, int, int]
+    has_null: bool = True
 
 
 @functools.cache
@@ -125,6 +125,8 @@ def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
     '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
     params, description = checkpoints.load_weights(path)
+    if description.get("model") == "mixtures":
+        return _linear_model(path)
     try:
         model = build_model(description, params)
         network = make_unet(
@@ -142,93 +144,23 @@ def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
     return model
 
 
-def generate(
-    key: jax.Array,
-    model: Model,
-    labels: Iterable[int],
-    num_steps: int = 20,
-    guidance: float = 2.0,
-    solver: Callable[[schedules.Schedule], sampling.Solver] = sampling.ddim,
-    batch_size: int = 16,
-) -> Iterator[sampling.Sample]:
-    """Yields samples of the given labels, batch by batch, as `Sample`s of NumPy arrays.
-
-    The last batch is cut to the labels that are left; image k is drawn with
-    `jax.random.fold_in(key, k)`.
-
-    Args:
-        key: random key.
-        model: from `load_model`.
-        labels: int[N], each in [0, len(model.chars)]; len(model.chars) is "any".
-        num_steps: solver steps, in [1, T].
-        guidance: 0 ignores the label, 1 follows it, more exaggerates it.
-        solver: schedule -> Solver, e.g. `ddim` or `ddpm`.
-        batch_size: images per compiled call, >= 1.
-
-    Yields:
-        Sample with x_0 float32[n, H, W, C] in [-1, 1] and path
-        float32[n, num_steps + 1, H, W, C].
-
-    Raises:
-        ValueError: a number is outside its range; on the call, before any work.
-
-    >>> import jax, jdiff
-    >>> model = jdiff.load_model()
-    >>> labels = jdiff.encode("hi", model.chars)
-    >>> (batch,) = jdiff.generate(jax.random.key(0), model, labels, num_steps=1)
-    >>> batch.x_0.shape, batch.path.shape
-    ((2, 28, 28, 1), (2, 2, 28, 28, 1))
-    """
-    labels = np.asarray(list(labels), np.int32)
-    if labels.size and not 0 <= labels.min() <= labels.max() <= len(model.chars):
-        raise ValueError(
-            f"labels must be in [0, {len(model.chars)}], "
-            f"got {labels.min()} .. {labels.max()}."
+def _linear_model(path: str | Path) -> Model:
+    """Returns the closed-form mixtures in a file as a network that predicts x_0."""
+    fitted = mixtures.load(path)
+    chars = "".join(map(str, fitted.labels))
+    if len(chars) != len(fitted.labels) or fitted.mean.ndim != 3:
+        raise checkpoints.WeightsError(
+            f"weights must be of images [H, W, C] of single characters, got {path}: "
+            f"{list(fitted.mean.shape)} of {fitted.labels[:5]}."
         )
-    if not np.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, got {guidance}.")
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-    times = schedules.timesteps(model.schedule, num_steps)
-    # The complaints of these two come before the work, and on concrete tables.
-    solver(model.schedule)
-    sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
-    return _batches(key, model, labels, times, guidance, solver, batch_size)
-
-
-def _batches(key, model, labels, times, guidance, solver, batch_size):
-    tables = (model.params, model.schedule)
-    static = model._replace(params=None, schedule=None)
-    options = {"static": static, "solver": solver, "guided": guidance != 1.0}
-    for start in range(0, len(labels), batch_size):
-        index = np.arange(start, start + batch_size)
-        batch = labels[np.minimum(index, len(labels) - 1)]
-        result = _sample_batch(
-            key, index, batch, times, np.float32(guidance), *tables, **options
-        )
-        left = min(batch_size, len(labels) - start)
-        yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
-
-
-@functools.partial(jax.jit, static_argnames=("static", "solver", "guided"))
-def _sample_batch(
-    key, index, labels, times, guidance, params, schedule, *, static, solver, guided
-):
-    def denoiser(label):
-        return sampling.make_denoiser(
-            static.apply, params, schedule, static.prediction, label, clip=None
-        )
-
-    def one(index, label):
-        denoise = denoiser(label)
-        if guided:  # at scale 1 the unconditional half would be computed in vain
-            denoise = sampling.guide(denoise, denoiser(len(static.chars)), guidance)
-        return sampling.sample(
-            jax.random.fold_in(key, index),
-            sampling.clip_x_0(denoise),
-            solver(schedule),
-            times,
-            static.image_shape,
-        )
-
-    return jax.vmap(one)(index, labels)
+    height, width, channels = fitted.mean.shape
+    params = jax.tree.map(jnp.asarray, fitted._replace(labels=()))
+    return Model(
+        mixtures.apply,
+        params,
+        schedules.cosine_schedule(1000),
+        diffusion.PREDICT_X_0,
+        chars,
+        (height, width, channels),
+        has_null=False,
+    )

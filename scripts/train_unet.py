@@ -50,6 +50,7 @@ def parse_args() -> argparse.Namespace:
     add("--num-steps", type=int, default=1000, help="T of the schedule")
     add("--prediction", default="v", choices=jdiff.PREDICTIONS)
     add("--seed", type=int, default=0)
+    add("--start", help="weights to start from, of the same architecture and data")
     add("--resume", action="store_true", help="go on from the last checkpoint")
     args = parser.parse_args()
     try:
@@ -132,12 +133,23 @@ def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
     return facts | {"chars": dataset.chars, "image_shape": image_shape}
 
 
+def start_weights(path: str, description: dict, params):
+    """Returns the weights of a file, if they are of this architecture and data."""
+    weights, facts = jdiff.load_weights(path)
+    if facts != description:
+        raise ValueError(f"{path} must be weights of {description}, got {facts}.")
+    jdiff.checkpoints.check_params(weights, params, path)
+    return jax.tree.map(jnp.asarray, weights)
+
+
 def start(args, dataset, optimizer):
     """Returns (description, model, state, seconds): a fresh run or a resumed one."""
     description = describe(args, dataset)
     network = jdiff.make_unet(len(dataset.chars), args.num_channels, args.num_blocks)
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
     params = jdiff.init_params(key_params, network, dataset.images.shape[1:])
+    if args.start:
+        params = start_weights(args.start, description, params)
     state = jdiff.init_train_state(key_state, params, optimizer)
     model = jdiff.build_model(description, params)
     draw_classes(model)  # if samples cannot be drawn, it says so now, not at the end

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jdiff import checkpoints, models
+from jdiff import checkpoints, judge, metrics, models
 from jdiff.cli import main
 
 
@@ -82,6 +82,16 @@ def test_hello_is_the_same_in_hello_world(folder):
     np.testing.assert_array_equal(short, long[: len(short)])
 
 
+def test_the_linear_model_writes_too(folder):
+    main(["write", "Hello", "--model", "linear"])
+    assert (np.asarray(Image.open("hello.png")) < 64).mean() > 0.02
+    argv = ["--model", "linear", "--chars", "ACEHRTW", "--num", "10"]
+    main(["sample", *argv, "--out", "s.npz"])
+    samples = np.load("s.npz")
+    read = metrics.legibility(judge.load_judge(), samples["images"], samples["chars"])
+    assert read.overall.value > 0.8
+
+
 def test_sample_holds_what_it_says(folder):
     main(["sample", "--chars", "Aa3", "--num", "6", "--out", "F.npz"])
     file = np.load("F.npz")
@@ -118,6 +128,8 @@ def test_samples_follow_their_label(folder):
         (["write", "a", "--out", "nowhere/a.png"], "no folder nowhere"),
         (["write", "a", "--out", "a.jpg"], "a.jpg"),
         (["write", "a", "--weights", "missing"], "missing"),
+        (["write", "a", "--model", "linear", "--guidance", "2"], "got 2.0"),
+        (["write", "a", "--model", "linear", "--weights", "a"], "not allowed with"),
         (["sample", "--chars", "?", "--out", "a.npz"], "'?'"),
         (["sample", "--chars", "", "--out", "a.npz"], "empty"),
         (["sample", "--num", "0", "--out", "a.npz"], "got 0"),

@@ -13,7 +13,10 @@ import jdiff
 
 PACKAGE = Path(jdiff.__file__).parent
 ROOT = Path(__file__).parents[1]
-CORE = {"schedules", "diffusion", "losses", "sampling"}
+CORE = {"schedules", "grids", "diffusion", "losses", "sampling"}
+CORE |= {"solvers", "renoising", "guidance", "preconditioning"}
+CORE |= {"bound", "likelihood"}
+BENCHMARK = {"evaluation", "judge", "report"}
 LEAVES = {"networks", "data", "files", "text"}
 
 # What each module may import from jdiff; every module has to be listed.
@@ -21,9 +24,20 @@ ALLOWED = {
     "schedules": set(),
     "diffusion": {"schedules"},
     "losses": {"schedules", "diffusion"},
-    "sampling": {"schedules", "diffusion"},
-    "linear": {"schedules", "diffusion"},
-    "likelihood": {"schedules", "diffusion"},
+    "grids": {"schedules"},
+    "sampling": {"schedules", "grids", "diffusion"},
+    "solvers": {"schedules", "grids", "diffusion", "sampling"},
+    "renoising": {"schedules", "diffusion", "sampling"},
+    "guidance": {"sampling"},
+    "preconditioning": set(),
+    "moments": set(),
+    "linear": {"moments", "checkpoints"},
+    "lineardiffusion": {"linear"},
+    "gaussian": {"schedules", "sampling"},
+    "mixtures": {"moments", "linear", "gaussian", "checkpoints"}
+    | {"schedules", "sampling"},
+    "bound": {"schedules", "grids", "diffusion", "sampling"},
+    "likelihood": {"bound", "schedules", "diffusion", "sampling"},
     "training": set(),
     "networks": {"networks"},
     "data": {"data", "files", "text"},
@@ -31,10 +45,13 @@ ALLOWED = {
     "files": set(),
     "images": {"files", "text"},
     "checkpoints": {"files"},
-    "models": CORE | {"networks", "checkpoints"},
+    "models": CORE | {"networks", "checkpoints", "mixtures"},
+    "generation": CORE | {"models"},
     "judge": {"networks", "checkpoints", "data"},
-    "metrics": {"judge", "data"},
-    "cli": CORE | LEAVES | {"checkpoints", "images", "models"},
+    "metrics": {"judge", "data", "metrics"},
+    "evaluation": {"judge", "data", "metrics"},
+    "report": {"evaluation", "images", "metrics"},
+    "cli": CORE | LEAVES | {"images", "models", "generation"} | BENCHMARK,
     "__main__": {"cli"},
 }
 HEAVY = ["haiku", "optax", "orbax", "tensorflow", "tensorflow_datasets"]

@@ -329,3 +329,23 @@ def test_model_of_the_noise_is_refused_where_no_signal_is_left(prediction):
 def test_equal_arguments_make_the_same_network():
     # So that compiled functions are found again.
     assert jdiff.make_unet(5, 16, 1) is jdiff.make_unet(5, 16, 1)
+
+
+def test_a_linear_model_is_loaded_as_a_network_that_cannot_be_guided():
+    model = jdiff.load_model(jdiff.models.SHIPPED_LINEAR)
+    assert model.chars == jdiff.EMNIST_CHARS and model.image_shape == (28, 28, 1)
+    with pytest.raises(ValueError, match="guidance must be 1"):
+        jdiff.generate(KEY, model, [0], guidance=0.0)
+    alone, crowd = (
+        generate(labels, model=model, num_steps=3).x_0 for labels in ([7], [7] * 20)
+    )
+    np.testing.assert_array_equal(crowd[0], alone[0])
+    assert np.abs(crowd[1] - crowd[0]).max() > 0.5
+
+
+def test_a_linear_model_of_words_is_refused(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 1), np.uint8)
+    fitted = jdiff.mixtures.fit(images, ["yes", "no"] * 10, 1, 4, 2)
+    jdiff.mixtures.save(tmp_path / "words.safetensors", fitted)
+    with pytest.raises(jdiff.WeightsError, match="single characters"):
+        jdiff.load_model(tmp_path / "words.safetensors")

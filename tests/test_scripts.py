@@ -102,6 +102,8 @@ def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
         (["--label-dropout", "2"], "got 2"),
         (["--schedule", "flow", "--prediction", "eps"], "predict x_0, v or the flow"),
         (["--resume"], "no run to resume"),
+        (["--start", "nothing.safetensors"], "nothing.safetensors"),
+        (["--start", jdiff.models.SHIPPED_WEIGHTS], "must be weights of"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, argv, says):
@@ -128,3 +130,13 @@ def test_colour_images_and_short_schedules_train(tmp_path):
     assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
     model = jdiff.load_model(tmp_path / "run" / "weights.safetensors")
     assert model.image_shape == (8, 12, 3) and len(model.schedule.alpha) == 11
+
+
+def test_a_run_starts_from_the_weights_of_another(tmp_path, data):
+    first, second = tmp_path / "first", tmp_path / "second"
+    run("--data", data, *TINY, "--steps", 3, "--out", first)
+    options = ["--start", first / "weights.safetensors", "--learning-rate", 1e-12]
+    run("--data", data, *TINY, "--steps", 1, *options, "--out", second)
+    before, after = (load_file(out / "weights.safetensors") for out in (first, second))
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
