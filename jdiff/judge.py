@@ -46,7 +46,7 @@ class Reading(NamedTuple):
     features: np.ndarray
 
 
-def merged_labels(chars: Sequence[str]) -> np.ndarray:
+def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
     """Returns the class of each character, int32[N], an index into MERGED_CHARS.
 
     Args:
@@ -140,7 +140,7 @@ def check_images(images: np.ndarray) -> np.ndarray:
     return images.reshape(-1, *IMAGE_SHAPE)
 
 
-def char_index(chars: Sequence[str]) -> np.ndarray:
+def char_index(chars: Sequence[str] | np.ndarray) -> np.ndarray:
     """Returns int32[N], the place of each character in EMNIST_CHARS."""
     places = {char: place for place, char in enumerate(EMNIST_CHARS)}
     unknown = sorted({str(char) for char in chars} - places.keys())
