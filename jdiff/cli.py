@@ -142,7 +142,6 @@ def _evaluate(args: argparse.Namespace) -> None:
         settings["seconds_per_image"] = seconds
         samples = samples._replace(images=x_0[..., None])
     result = evaluation.evaluate(reader, samples, *splits, args.seed)
-    print(report.format_table(result))
     if out and sheet:
         text = json.dumps({"settings": settings} | report.as_dict(result), indent=1)
         page = report.picture(result, samples, splits[0])
@@ -151,6 +150,7 @@ def _evaluate(args: argparse.Namespace) -> None:
             draft.write_text(text)
             images.save_png(draft_sheet, page)
         print(f"wrote {out} and {sheet}")
+    print(report.format_table(result))
 
 
 _ABOUT_FILES = ("weights", "reference")

@@ -62,7 +62,7 @@ def spaced_timesteps(
 
     >>> import jdiff
     >>> jdiff.spaced_timesteps(jdiff.flow_schedule(1000), 5).tolist()
-    [1000, 863, 285, 28, 2, 0]
+    [1000, 845, 281, 27, 2, 0]
     """
     last = len(schedule.alpha) - 1
     t = np.arange(1, last + 1)

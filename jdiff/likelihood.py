@@ -97,10 +97,9 @@ def flow_bits(
         ValueError: times is not such a grid.
     """
     check_grid(schedule, times, 4)
-    if len(times) % 2 == 0:
-        raise ValueError(
-            f"times must have an even number of steps, got {len(times) - 1}."
-        )
+    num_steps = np.shape(times)[0] - 1
+    if num_steps % 2:
+        raise ValueError(f"times must have an even number of steps, got {num_steps}.")
     upwards = jnp.asarray(times)[::-1]
 
     def integrate(steps):
