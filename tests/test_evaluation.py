@@ -12,6 +12,7 @@ from jdiff import (
     checkpoints,
     data,
     evaluation,
+    generation,
     images,
     judge,
     metrics,
@@ -489,7 +490,7 @@ def refuses(folder, monkeypatch, capsys):
 
     def run(command):
         for module, name in (
-            (models, "generate"),
+            (generation, "generate"),
             (evaluation, "read_images"),
             (evaluation, "nearest"),
         ):
