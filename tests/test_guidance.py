@@ -4,23 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import SCHEDULES, TARGETS, T
 
 import jdiff
-
-T = 40
-SCHEDULES = {
-    "linear": jdiff.linear_schedule(T, 1e-3, 0.5),
-    "cosine": jdiff.cosine_schedule(T),
-    "flow": jdiff.flow_schedule(T),
-    "karras": jdiff.karras_schedule(T, sigma_min=0.01, sigma_max=20.0),
-}
-TARGETS = {
-    "eps": jdiff.PREDICT_EPS,
-    "x_0": jdiff.PREDICT_X_0,
-    "v": jdiff.PREDICT_V,
-    "score": jdiff.PREDICT_SCORE,
-    "flow": jdiff.PREDICT_FLOW,
-}
 
 
 @pytest.mark.parametrize(

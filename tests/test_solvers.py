@@ -7,18 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases import KEY, POINT, SCHEDULES, T, bend, point
 from hypothesis import given
 from hypothesis import strategies as st
 
 import jdiff
 
-T = 40
-SCHEDULES = {
-    "linear": jdiff.linear_schedule(T, 1e-3, 0.5),
-    "cosine": jdiff.cosine_schedule(T),
-    "flow": jdiff.flow_schedule(T),
-    "karras": jdiff.karras_schedule(T, sigma_min=0.01, sigma_max=20.0),
-}
 SOLVERS = {
     "ddpm": jdiff.ddpm,
     "ddim": jdiff.ddim,
@@ -36,18 +30,6 @@ SOLVERS = {
 }
 DETERMINISTIC = ["ddim", "heun", "dpmpp_2m", "unipc"]
 STOCHASTIC = [name for name in SOLVERS if name not in DETERMINISTIC]
-POINT = np.array([0.7, -0.3], np.float32)
-KEY = jax.random.key(0)
-
-
-def point(x_t, t):
-    """The exact denoiser of data that is a single point."""
-    return jnp.asarray(POINT)
-
-
-def bend(x_t, t):
-    """A denoiser that is neither linear nor constant in t."""
-    return jnp.tanh(x_t - 0.01 * t)
 
 
 @functools.partial(jax.jit, static_argnames=("solver", "denoise", "shape"))

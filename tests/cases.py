@@ -1,0 +1,34 @@
+"""Schedules, predictions and denoisers that several test files speak of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jdiff
+
+T = 40
+SCHEDULES = {
+    "linear": jdiff.linear_schedule(T, 1e-3, 0.5),
+    "cosine": jdiff.cosine_schedule(T),
+    "flow": jdiff.flow_schedule(T),
+    "karras": jdiff.karras_schedule(T, sigma_min=0.01, sigma_max=20.0),
+}
+TARGETS = {
+    "eps": jdiff.PREDICT_EPS,
+    "x_0": jdiff.PREDICT_X_0,
+    "v": jdiff.PREDICT_V,
+    "score": jdiff.PREDICT_SCORE,
+    "flow": jdiff.PREDICT_FLOW,
+}
+POINT = np.array([0.7, -0.3], np.float32)
+KEY = jax.random.key(0)
+
+
+def point(x_t, t):
+    """The exact denoiser of data that is a single point."""
+    return jnp.asarray(POINT)
+
+
+def bend(x_t, t):
+    """A denoiser that is neither linear nor constant in t."""
+    return jnp.tanh(x_t - 0.01 * t)
