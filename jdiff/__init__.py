@@ -25,8 +25,15 @@ from jdiff.diffusion import (
     Prediction,
     q_posterior,
     q_sample,
+    reread,
 )
-from jdiff.grids import karras_spacing, spaced_timesteps, timesteps
+from jdiff.editing import inpainting, invert, slerp, vary
+from jdiff.grids import (
+    karras_spacing,
+    karras_timesteps,
+    spaced_timesteps,
+    timesteps,
+)
 from jdiff.guidance import dynamic_threshold, guide, guide_interval, rescale
 from jdiff.likelihood import (
     FlowBits,
@@ -43,6 +50,7 @@ from jdiff.losses import (
     l2_loss,
     make_diffusion_loss,
     min_snr_weight,
+    snr_difference_weight,
     uniform_weight,
 )
 from jdiff.preconditioning import precondition
@@ -71,6 +79,7 @@ from jdiff.solvers import ddim, ddpm, dpmpp_2m, heun, unipc
 
 if TYPE_CHECKING:
     from jdiff import data, gaussian, linear, mixtures
+    from jdiff.analytic import analytic_start, class_normal
     from jdiff.checkpoints import (
         WeightsError,
         load_weights,
@@ -82,6 +91,13 @@ if TYPE_CHECKING:
     from jdiff.files import atomic_write, check_output
     from jdiff.generation import generate
     from jdiff.images import on_paper, save_gif, save_png, tile, to_uint8
+    from jdiff.importance import (
+        LossHistory,
+        init_history,
+        make_loss_aware_loss,
+        record_losses,
+        step_probabilities,
+    )
     from jdiff.judge import (
         MERGED_CHARS,
         Judge,
@@ -90,6 +106,21 @@ if TYPE_CHECKING:
         make_classifier,
         merged_labels,
         read_images,
+    )
+    from jdiff.learned_schedule import (
+        MonotoneLogSnr,
+        as_schedule,
+        init_log_snr,
+        learned_log_snr,
+        make_continuous_loss,
+    )
+    from jdiff.learned_variance import (
+        learned_bound,
+        learned_ddpm,
+        learned_posterior,
+        make_hybrid_loss,
+        make_learned_denoiser,
+        split_output,
     )
     from jdiff.lineardiffusion import LinearDiffusion
     from jdiff.metrics import (
@@ -104,6 +135,7 @@ if TYPE_CHECKING:
         legibility,
         nearest,
         precision_recall,
+        sliced_wasserstein,
     )
     from jdiff.models import (
         PREDICTIONS,
@@ -112,8 +144,10 @@ if TYPE_CHECKING:
         build_model,
         init_params,
         load_model,
+        make_mlp,
         make_unet,
     )
+    from jdiff.networks.embeddings import raw_level, sinusoidal
     from jdiff.text import EMNIST_CHARS, compose, decode, encode, typeset
     from jdiff.training import (
         BalancedData,
@@ -122,10 +156,12 @@ if TYPE_CHECKING:
         balance,
         draw_batch,
         init_train_state,
+        make_epoch,
         make_train_step,
     )
 
 _LAZY = {
+    "analytic": "analytic_start class_normal",
     "checkpoints": ("WeightsError load_weights restore_state save_state save_weights"),
     "data": "",
     "evaluation": "Evaluation Figures evaluate",
@@ -133,24 +169,38 @@ _LAZY = {
     "gaussian": "",
     "generation": "generate",
     "images": "on_paper save_gif save_png tile to_uint8",
+    "importance": (
+        "LossHistory init_history make_loss_aware_loss record_losses "
+        "step_probabilities"
+    ),
     "judge": (
         "MERGED_CHARS Judge Reading load_judge make_classifier merged_labels "
         "read_images"
+    ),
+    "learned_schedule": (
+        "MonotoneLogSnr as_schedule init_log_snr learned_log_snr make_continuous_loss"
+    ),
+    "learned_variance": (
+        "learned_bound learned_ddpm learned_posterior make_hybrid_loss "
+        "make_learned_denoiser split_output"
     ),
     "linear": "",
     "lineardiffusion": "LinearDiffusion",
     "metrics": (
         "LOOK_ALIKES Copying Estimate Legibility bootstrap_share copying "
-        "frechet_distance kernel_distance legibility nearest precision_recall"
+        "frechet_distance kernel_distance legibility nearest precision_recall "
+        "sliced_wasserstein"
     ),
     "mixtures": "",
     "models": (
-        "PREDICTIONS SCHEDULES Model build_model init_params load_model make_unet"
+        "PREDICTIONS SCHEDULES Model build_model init_params load_model make_mlp "
+        "make_unet"
     ),
+    "networks.embeddings": "raw_level sinusoidal",
     "text": "EMNIST_CHARS compose decode encode typeset",
     "training": (
         "BalancedData Batch TrainState balance draw_batch init_train_state "
-        "make_train_step"
+        "make_epoch make_train_step"
     ),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
@@ -182,8 +232,10 @@ __all__ = [
     "Judge",
     "Legibility",
     "LinearDiffusion",
+    "LossHistory",
     "MeanBits",
     "Model",
+    "MonotoneLogSnr",
     "Prediction",
     "Reading",
     "Sample",
@@ -192,12 +244,15 @@ __all__ = [
     "SolverState",
     "TrainState",
     "WeightsError",
+    "analytic_start",
+    "as_schedule",
     "atomic_write",
     "balance",
     "bootstrap_share",
     "build_model",
     "check_output",
     "churned",
+    "class_normal",
     "clip_x_0",
     "compose",
     "copying",
@@ -227,12 +282,21 @@ __all__ = [
     "heun",
     "huber_loss",
     "hutchinson_trace",
+    "init_history",
+    "init_log_snr",
     "init_params",
     "init_train_state",
+    "inpainting",
+    "invert",
     "karras_schedule",
     "karras_spacing",
+    "karras_timesteps",
     "kernel_distance",
     "l2_loss",
+    "learned_bound",
+    "learned_ddpm",
+    "learned_log_snr",
+    "learned_posterior",
     "legibility",
     "linear",
     "linear_schedule",
@@ -241,8 +305,14 @@ __all__ = [
     "load_weights",
     "log_snr",
     "make_classifier",
+    "make_continuous_loss",
     "make_denoiser",
     "make_diffusion_loss",
+    "make_epoch",
+    "make_hybrid_loss",
+    "make_learned_denoiser",
+    "make_loss_aware_loss",
+    "make_mlp",
     "make_train_step",
     "make_unet",
     "mean_bits",
@@ -257,7 +327,10 @@ __all__ = [
     "q_posterior",
     "q_sample",
     "quadratic_schedule",
+    "raw_level",
     "read_images",
+    "record_losses",
+    "reread",
     "rescale",
     "restore_state",
     "sample",
@@ -266,7 +339,13 @@ __all__ = [
     "save_state",
     "save_weights",
     "sigmoid_schedule",
+    "sinusoidal",
+    "slerp",
+    "sliced_wasserstein",
+    "snr_difference_weight",
     "spaced_timesteps",
+    "split_output",
+    "step_probabilities",
     "tile",
     "timesteps",
     "to_uint8",
@@ -274,6 +353,7 @@ __all__ = [
     "uniform_weight",
     "unipc",
     "variational_bound",
+    "vary",
 ]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
+GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,9 +62,10 @@ def _parser() -> argparse.ArgumentParser:
         # The README shows seed 3 of `write`; evaluations are all of seed 0.
         seed = 3 if command is write else 0
         add("--seed", type=int, default=seed, help="same seed, same letters")
-        add("--steps", type=int, default=20, help="solver steps, 1 .. T (1000)")
-        add("--guidance", type=float, help="0: any letter, 1: the letter; default 1.75")
-        add("--solver", choices=SOLVERS, default="ddim")
+        add("--steps", type=int, default=10, help="solver steps, 1 .. T (1000)")
+        add("--guidance", type=float, help="0: any letter, 1: the letter; default 2")
+        add("--solver", choices=SOLVERS, default="unipc")
+        add("--grid", choices=GRIDS, default="karras", help="which steps those are")
     for command in (write, sample):
         add = command.add_mutually_exclusive_group().add_argument
         add("--model", choices=["unet", "linear"], default="unet", help="that ships")
@@ -156,7 +158,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 
 _ABOUT_FILES = ("weights", "reference")
-_ABOUT_DRAWING = ("num", "natural", "steps", "guidance", "solver")
+_ABOUT_DRAWING = ("num", "natural", "steps", "guidance", "solver", "grid")
 
 
 def _blank_samples(args: argparse.Namespace, model: Any, train: Any) -> Any:
@@ -196,10 +198,17 @@ def _run(
     from jdiff import generation, grids, images, solvers
 
     solver = getattr(solvers, args.solver)
-    times = grids.timesteps(model.schedule, args.steps)
+    grid = getattr(grids, GRIDS[args.grid])
+    times = grid(model.schedule, args.steps)
     frames = np.unique(np.linspace(0, args.steps, MAX_FRAMES).round().astype(int))
     batches = generation.generate(
-        jax.random.key(args.seed), model, labels, args.steps, args.guidance, solver
+        jax.random.key(args.seed),
+        model,
+        labels,
+        args.steps,
+        args.guidance,
+        solver,
+        grid,
     )
     glyphs, paths = [], []
     for batch in _progress(batches, len(labels)):

@@ -125,6 +125,35 @@ def q_posterior(
     return Gaussian(mean, jnp.square(schedule.sigma[s]) * (1.0 - ratio))
 
 
+def reread(
+    schedule: Schedule,
+    trained: Prediction,
+    wanted: Prediction,
+    x_t: jax.Array,
+    output: jax.Array,
+    t: jax.typing.ArrayLike,
+) -> jax.Array:
+    """Returns what a network says, read as another prediction than it was trained for.
+
+    wanted.target(x_0, eps)  with x_0 = trained.x_0(x_t, output) and eps from Eq. 1
+
+    The five predictions are affine in one another at a given x_t, so one network is
+    all five. For instance the score field of a network that was trained on x_0.
+
+    Args:
+        schedule: float32[T + 1] tables.
+        trained: what the output is.
+        wanted: what it is to be read as.
+        x_t: one example, any shape.
+        output: the network's, the shape of x_t.
+        t: scalar int in [1, T]; where alpha_t = 0, eps and score cannot be read as
+            the others, because they do not determine x_0.
+    """
+    chex.assert_equal_shape([x_t, output])
+    x_0 = trained.x_0(schedule, x_t, output, t)
+    return wanted.target(schedule, x_0, noise(schedule, x_t, x_0, t), t)
+
+
 PREDICT_EPS = Prediction(
     target=lambda schedule, x_0, eps, t: eps,
     x_0=lambda schedule, x_t, output, t: (

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 import jax
 import numpy as np
 
-from jdiff import grids, sampling, schedules, solvers
+from jdiff import sampling, schedules, solvers
+from jdiff.grids import karras_timesteps
 from jdiff.guidance import guide
 from jdiff.models import Model
 
@@ -20,9 +21,10 @@ def generate(
     key: jax.Array,
     model: Model,
     labels: Iterable[int],
-    num_steps: int = 20,
+    num_steps: int = 10,
     guidance: float | None = None,
-    solver: Callable[[schedules.Schedule], sampling.Solver] = solvers.ddim,
+    solver: Callable[[schedules.Schedule], sampling.Solver] = solvers.unipc,
+    grid: Callable[[schedules.Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
     batch_size: int = 16,
 ) -> Iterator[sampling.Sample]:
     """Yields samples of the given labels, batch by batch, as `Sample`s of NumPy arrays.
@@ -34,10 +36,12 @@ def generate(
         key: random key.
         model: from `load_model`.
         labels: int[N], each in [0, len(model.chars)]; len(model.chars) is "any".
-        num_steps: solver steps, in [1, T].
-        guidance: 0 ignores the label, 1 follows it, more exaggerates; 1.75 by default,
+        num_steps: solver steps, in [1, T] or what the grid allows.
+        guidance: 0 ignores the label, 1 follows it, more exaggerates; 2 by default,
             1 for a model without a null label.
-        solver: schedule -> Solver, e.g. `ddim` or `ddpm`.
+        solver: schedule -> Solver, e.g. `unipc`, `ddim` or `ddpm`.
+        grid: (schedule, num_steps) -> descending steps, int[num_steps + 1], e.g.
+            `karras_timesteps` or `timesteps`.
         batch_size: images per compiled call, >= 1.
 
     Yields:
@@ -61,7 +65,7 @@ def generate(
             f"got {labels.min()} .. {labels.max()}."
         )
     if guidance is None:
-        guidance = 1.75 if model.has_null else 1.0
+        guidance = 2.0 if model.has_null else 1.0
     if guidance != 1.0 and not model.has_null:
         raise ValueError(
             f"guidance must be 1 for a model without a null label, got {guidance}."
@@ -70,7 +74,7 @@ def generate(
         raise ValueError(f"guidance must be a finite number, got {guidance}.")
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-    times = grids.timesteps(model.schedule, num_steps)
+    times = grid(model.schedule, num_steps)
     # The complaints of these two come before the work, and on concrete tables.
     solver(model.schedule)
     sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)

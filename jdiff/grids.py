@@ -84,13 +84,7 @@ def spaced_timesteps(
     targets = np.linspace(values[-1], values[0], num_steps)
     rising = 1.0 if values[-1] > values[0] else -1.0
     nearest = np.round(np.interp(rising * targets, rising * values, t))
-    nearest[0] = last
-    # Upwards from the last but one, each step is above the one before ...
-    rank = np.arange(num_steps)
-    steps = np.maximum.accumulate(nearest[::-1] - rank) + rank
-    # ... and leaves room for those above it.
-    steps = np.minimum(steps, last - num_steps + 1 + rank)
-    return np.append(steps[::-1], 0).astype(np.int32)
+    return _grid(nearest, last)
 
 
 def karras_spacing(
@@ -102,6 +96,41 @@ def karras_spacing(
     curvature; 1 is uniform in the noise level sigma / alpha.
     """
     return (schedule.sigma[t] / schedule.alpha[t]) ** (1.0 / rho)
+
+
+def karras_timesteps(
+    schedule: Schedule, num_steps: int, rho: float = 3.0, sigma_max: float = 20.0
+) -> np.ndarray:
+    """Returns a grid of steps that is good for few of them: int32[num_steps + 1].
+
+    sigma_t / alpha_t = sigma_max (1 - i / num_steps)^rho,  i = 0 .. num_steps
+
+    Karras et al. 2022, Eq. 5, with sigma_min = 0, so that the last step, to data,
+    is one of the series. As there, T stands for sigma_max. The paper's 80 and 7 are
+    for steps by the dozen; by ten, images in [-1, 1] come nearer to the exact flow
+    with these.
+
+    Args:
+        schedule: float32[T + 1] tables.
+        num_steps: number of solver steps, in [1, T].
+        rho: curvature, >= 1; 1 is uniform in the noise level.
+        sigma_max: the level to which the first step is thought to be taken.
+
+    Raises:
+        ValueError: num_steps is outside [1, T].
+
+    >>> import jdiff
+    >>> jdiff.karras_timesteps(jdiff.cosine_schedule(1000), 5).tolist()
+    [1000, 938, 854, 574, 94, 0]
+    """
+    last = len(schedule.alpha) - 1
+    _check_num_steps(num_steps, last)
+    alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
+    # Where alpha_T = 0 the level is infinite; any high one will do, T is the first.
+    values = (sigma / np.maximum(alpha, 1e-9)) ** (1.0 / rho)
+    targets = sigma_max ** (1.0 / rho) * (1.0 - np.arange(num_steps) / num_steps)
+    nearest = np.interp(targets, values, np.arange(1, last + 1))
+    return _grid(np.round(nearest), last)
 
 
 def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
@@ -141,6 +170,18 @@ def check_schedule(schedule: Schedule) -> None:
             "schedule must have an SNR that falls with t, "
             f"got one that does not at t = {t}."
         )
+
+
+def _grid(nearest: np.ndarray, last: int) -> np.ndarray:
+    """Returns steps near to those given, but distinct, from T down, then 0."""
+    num_steps = len(nearest)
+    nearest[0] = last
+    # Upwards from the last but one, each step is above the one before ...
+    rank = np.arange(num_steps)
+    steps = np.maximum.accumulate(nearest[::-1] - rank) + rank
+    # ... and leaves room for those above it.
+    steps = np.minimum(steps, last - num_steps + 1 + rank)
+    return np.append(steps[::-1], 0).astype(np.int32)
 
 
 def _check_num_steps(num_steps: int, most: int) -> None:

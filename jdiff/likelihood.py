@@ -103,7 +103,7 @@ def flow_bits(
     upwards = jnp.asarray(times)[::-1]
 
     def integrate(steps):
-        x_T, log_det = _encode(key, denoise, schedule, x_0, steps, trace)
+        x_T, log_det = flow_upwards(key, denoise, schedule, x_0, steps, trace)
         sigma_T = schedule.sigma[steps[-1]]
         log_prior = gaussian_decoder(x_T, jnp.zeros_like(x_T), sigma_T)
         log_p = log_prior + log_det + x_0.size * math.log(width)
@@ -136,7 +136,7 @@ def mean_bits(flow: FlowBits, tolerance: float = 0.01) -> MeanBits:
     return MeanBits(float(bits.mean()), error, change)
 
 
-def _encode(key, denoise, schedule, x_0, steps, trace):
+def flow_upwards(key, denoise, schedule, x_0, steps, trace):
     """Returns x at steps[-1] and the log determinant of the way there from x_0."""
     alpha, sigma = schedule
 

@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jdiff.diffusion import Prediction, q_sample
+from jdiff.diffusion import Prediction, q_sample, snr_ratio
 from jdiff.schedules import Schedule, log_snr
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
@@ -64,6 +64,30 @@ def min_snr_weight(
     factor = prediction.x_0(schedule, 0.0, 1.0, t)
     snr = jnp.exp(log_snr(schedule, t))
     return jnp.minimum(snr, gamma) * jnp.square(factor)
+
+
+def snr_difference_weight(
+    schedule: Schedule, prediction: Prediction, t: jax.typing.ArrayLike
+) -> jax.Array:
+    """Returns the weight of step t in the variational bound (Kingma et al. 2021).
+
+    w_t = SNR_{t-1} - SNR_t  for t > 1,  w_1 = SNR_1                   (Eq. 13)
+
+    for the squared error of x_0, and c_t^2 times that for other predictions, as in
+    `min_snr_weight`. SNR_0 is infinite: the bound's last term is not a divergence but
+    -log p(x_0 | x_1), whose weight is SNR_1 if it is a Gaussian with the noise level of
+    x_1, as in `variational_bound`. With these weights T D / 2 times the mean of
+    `l2_loss` over t is that bound in nats, but for what no network can change.
+
+    Args:
+        schedule: float32[T + 1] tables.
+        prediction: what the network predicts.
+        t: scalar int in [1, T].
+    """
+    factor = prediction.x_0(schedule, 0.0, 1.0, t)
+    before = jnp.exp(log_snr(schedule, t - 1)) * (1.0 - snr_ratio(schedule, t, t - 1))
+    snr = jnp.exp(log_snr(schedule, t))
+    return jnp.where(jnp.asarray(t) > 1, before, snr) * jnp.square(factor)
 
 
 def edm_weight(

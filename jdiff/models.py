@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from jdiff import checkpoints, diffusion, mixtures, schedules
+from jdiff.networks.embeddings import sinusoidal
+from jdiff.networks.mlp import MLP
 from jdiff.networks.unet import UNet
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "unet_emnist.safetensors"
@@ -73,10 +75,27 @@ def make_unet(num_classes: int, num_channels: int, num_blocks: int) -> hk.Transf
     return hk.without_apply_rng(hk.transform(network))
 
 
+@functools.cache
+def make_mlp(
+    num_classes: int,
+    num_features: int = 128,
+    num_layers: int = 3,
+    num_outputs: int | None = None,
+    embed_level: Callable[[jax.Array], jax.Array] = sinusoidal,
+) -> hk.Transformed:
+    """Returns the multilayer perceptron for points as (init, apply); see `MLP`."""
+
+    def network(x_t, log_snr, label):
+        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_level)
+        return mlp(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))
+
+
 def init_params(
     key: jax.Array, network: hk.Transformed, image_shape: Sequence[int]
 ) -> Any:
-    """Returns fresh weights of a network for images [H, W, C]."""
+    """Returns fresh weights of a network for images [H, W, C] or points [D]."""
     x_t = jnp.zeros((1, *image_shape))
     # Jitted, because Haiku's init would otherwise compile op by op.
     return jax.jit(network.init)(key, x_t, jnp.zeros(1), jnp.zeros(1, jnp.int32))

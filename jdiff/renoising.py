@@ -48,7 +48,7 @@ def churned(
         raise ValueError(f"noise_range must be 0 <= low < high, got {noise_range}.")
     if not 0.0 < inflation < math.inf:
         raise ValueError(f"inflation must be > 0, got {inflation}.")
-    _check_memory(solver)
+    check_memory(solver)
     _check_levels(schedule, churn, low, high)
 
     def step(key, denoise, state, t, s):
@@ -89,7 +89,7 @@ def corrected(solver: Solver, schedule: Schedule, share: float = 0.3) -> Solver:
     """
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"share must be in [0, 1], got {share}.")
-    _check_memory(solver)
+    check_memory(solver)
 
     def step(key, denoise, state, t, s):
         key_correct, key_step = jax.random.split(key)
@@ -103,7 +103,7 @@ def corrected(solver: Solver, schedule: Schedule, share: float = 0.3) -> Solver:
     return solver._replace(step=step)
 
 
-def _check_memory(solver: Solver) -> None:
+def check_memory(solver: Solver) -> None:
     if solver.init is not SolverState:
         raise ValueError(
             "solver must have no memory, for what it remembers is not true of a sample "

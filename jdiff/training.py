@@ -14,7 +14,7 @@ LossFn = Callable[[Params, jax.Array, "Batch"], tuple[jax.Array, Metrics]]
 
 
 class Batch(NamedTuple):
-    """Images float[B, H, W, C] in [-1, 1] and labels int[B]."""
+    """Images float[B, H, W, C] in [-1, 1], or points float[B, D], and labels int[B]."""
 
     image: jax.Array
     label: jax.Array
@@ -80,8 +80,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns one step of training: (state, batch) -> (state, metrics). Jit it.
 
-    On a CPU call the jitted step in a Python loop: inside `jax.lax.scan` XLA computes
-    the weight gradients of convolutions a hundred times slower.
+    On a CPU call the jitted step of a convolutional network in a Python loop: inside
+    `jax.lax.scan` XLA computes the weight gradients of convolutions a hundred times
+    slower. For networks without convolutions there is `make_epoch`.
 
     ema <- d ema + (1 - d) params,  d = `ema_decay_at(step, ema_decay)`
 
@@ -107,6 +108,45 @@ def make_train_step(
         return TrainState(params, ema_params, opt_state, key, state.step + 1), metrics
 
     return train_step
+
+
+def make_epoch(
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
+    batch_size: int,
+    num_steps: int,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Returns many steps as one program: (state, data) -> (state, metrics). Jit it.
+
+    The data stay on the device and the batches are drawn there, each example alike
+    and independently of the others, so with replacement: a batch may be larger than
+    the data. Between two steps nothing returns to Python.
+
+    Args:
+        train_step: (state, batch) -> (state, metrics), from `make_train_step`.
+        batch_size: examples in a batch, >= 1.
+        num_steps: steps in an epoch, >= 1.
+
+    Returns:
+        A function of the state and of a `Batch` that holds all the data. Its metrics
+        have a leading axis, [num_steps].
+
+    Raises:
+        ValueError: batch_size or num_steps is below 1.
+    """
+    for name, number in (("batch_size", batch_size), ("num_steps", num_steps)):
+        if number < 1:
+            raise ValueError(f"{name} must be >= 1, got {number}.")
+
+    def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
+        def step(state, key):
+            rows = jax.random.randint(key, (batch_size,), 0, len(data.label))
+            return train_step(state, jax.tree.map(lambda leaf: leaf[rows], data))
+
+        key, key_rows = jax.random.split(state.key)
+        keys = jax.random.split(key_rows, num_steps)
+        return jax.lax.scan(step, state._replace(key=key), keys)
+
+    return epoch
 
 
 def balance(images: np.ndarray, labels: np.ndarray) -> BalancedData:

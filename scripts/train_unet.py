@@ -114,7 +114,7 @@ def make_optimizer(learning_rate):
 def draw_classes(model: jdiff.Model):
     """Returns batches of samples: each class twice, as `jdiff write` would draw it."""
     labels = [k for k in range(len(model.chars)) for _ in range(2)]
-    num_steps = min(20, len(model.schedule.alpha) - 1)
+    num_steps = min(10, len(model.schedule.alpha) - 1)
     return jdiff.generate(jax.random.key(0), model, labels, num_steps)
 
 

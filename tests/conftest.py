@@ -1,7 +1,15 @@
 """Settings of the whole test session."""
 
-import jax
-from hypothesis import settings
+import os
+import tempfile
+
+# Tests start many processes that compile the same programs: a cache halves the time.
+CACHE = tempfile.TemporaryDirectory(prefix="jdiff-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+import jax  # noqa: E402, which reads the environment
+from hypothesis import settings  # noqa: E402
 
 # [B] + [B, 1] is a bug more often than a wish.
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -33,9 +33,9 @@ def test_write_leaves_a_picture_and_an_animation(folder):
     page = np.asarray(Image.open("hello_world_2026.png"))
     assert (page < 64).mean() > 0.02 and (page > 192).mean() > 0.5
     gif = Image.open("hello_world_2026.gif")
-    assert gif.n_frames == 21 and gif.info["loop"] == 0
+    assert gif.n_frames == 11 and gif.info["loop"] == 0
     first = np.asarray(gif.convert("L"), float)
-    gif.seek(20)
+    gif.seek(10)
     last = np.asarray(gif.convert("L"), float)
     assert gif.info["duration"] == 20 * 80
     # It begins as noise, whose neighbours differ, and ends as strokes.
@@ -125,6 +125,7 @@ def test_samples_follow_their_label(folder):
         (["write", "a", "--guidance", "inf"], "inf"),
         (["write", "a", "--seed", "-1"], "got -1"),
         (["write", "a", "--solver", "euler"], "ddpm"),
+        (["write", "a", "--grid", "log"], "uniform"),
         (["write", "a", "--out", "nowhere/a.png"], "no folder nowhere"),
         (["write", "a", "--out", "a.jpg"], "a.jpg"),
         (["write", "a", "--weights", "missing"], "missing"),

@@ -248,3 +248,51 @@ def test_a_batch_of_steps_is_refused_outside_vmap():
 def test_noise_of_another_shape_is_refused():
     with pytest.raises(AssertionError):
         jdiff.q_sample(SCHEDULES["linear"], jnp.ones((3, 1)), 1, jnp.ones(3))
+
+
+@given(schedule_names, prediction_names, prediction_names, st.integers(1, T), seeds)
+def test_a_network_reads_as_any_other_prediction(path, trained, wanted, t, seed):
+    schedule = SCHEDULES[path]
+    alpha, sigma = coefficients(schedule, t)
+    if alpha < 1e-3 and trained in ("eps", "score"):
+        return  # noise alone hardly determines x_0, or not at all
+    x_0, eps = normal(seed, 2, 4)
+    x_t = jdiff.q_sample(schedule, x_0, t, eps)
+    facts = schedule, PREDICTIONS[trained], PREDICTIONS[wanted]
+    output = PREDICTIONS[trained].target(schedule, x_0, eps, t)
+    expected = PREDICTIONS[wanted].target(schedule, x_0, eps, t)
+    # Noise is a difference over sigma, the score one over its square, and what is
+    # left for x_0 is divided by alpha.
+    size = 1 + np.abs([x_0, eps, x_t]).max()
+    gain = max(1, 1 / sigma**2) * max(1, 1 / alpha if alpha else 1) * (1 + sigma)
+    got = jdiff.reread(*facts, x_t, output, t)
+    np.testing.assert_allclose(got, expected, atol=3e-6 * size * gain)
+
+
+@given(schedule_names, prediction_names, prediction_names, st.integers(1, T - 1), seeds)
+def test_reading_there_and_back_changes_nothing(path, trained, wanted, t, seed):
+    schedule = SCHEDULES[path]
+    alpha, sigma = coefficients(schedule, t)
+    there = schedule, PREDICTIONS[trained], PREDICTIONS[wanted]
+    back = schedule, PREDICTIONS[wanted], PREDICTIONS[trained]
+    x_t, output = normal(seed, 2, 4)  # what a network says is free
+    other = jdiff.reread(*there, x_t, output, t)
+    again = jdiff.reread(*back, x_t, other, t)
+    size = 1 + np.abs([x_t, output, other]).max()
+    gain = (1 + 1 / alpha) * (1 + alpha + sigma) * max(1, 1 / sigma**2)
+    np.testing.assert_allclose(again, output, atol=1e-5 * size * gain)
+
+
+@pytest.mark.parametrize("t", [20, 100, T - 1])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_samplers_see_one_estimate_however_a_network_is_read(name, t):
+    schedule = SCHEDULES[name]
+    x_t, output = normal(9, 2, 4)
+    for wanted in PREDICTIONS.values():
+        read = jdiff.reread(schedule, jdiff.PREDICT_V, wanted, x_t, output, t)
+        np.testing.assert_allclose(
+            wanted.x_0(schedule, x_t, read, t),
+            jdiff.PREDICT_V.x_0(schedule, x_t, output, t),
+            rtol=1e-3,
+            atol=1e-3,
+        )

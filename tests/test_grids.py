@@ -133,3 +133,37 @@ def test_a_grid_recompiles_once_per_length():
     assert len(traces) == once
     sample(jdiff.timesteps(schedule, 6))
     assert len(traces) == 2 * once
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@given(st.integers(1, 1000))
+def test_karras_timesteps_serve_any_number_of_steps(name, num_steps):
+    times = jdiff.karras_timesteps(SCHEDULES[name], num_steps)
+    assert times.shape == (num_steps + 1,)
+    assert times[0] == 1000 and times[-1] == 0
+    assert (np.diff(times) < 0).all()
+
+
+@given(st.data())
+def test_karras_timesteps_serve_the_shortest_schedules(data):
+    last = data.draw(st.integers(1, 8))
+    num_steps = data.draw(st.integers(1, last))
+    times = jdiff.karras_timesteps(jdiff.flow_schedule(last), num_steps)
+    assert times[0] == last and times[-1] == 0 and len(times) == num_steps + 1
+    assert (np.diff(times) < 0).all()
+
+
+@pytest.mark.parametrize("num_steps", [0, 11])
+def test_more_karras_timesteps_than_steps_are_refused(num_steps):
+    with pytest.raises(ValueError, match=rf"in \[1, 10\], got {num_steps}\."):
+        jdiff.karras_timesteps(jdiff.flow_schedule(10), num_steps)
+
+
+def test_karras_timesteps_are_the_levels_of_the_papers_equation():
+    # Karras et al. 2022, Eq. 5 with sigma_min = 0, to the nearest of the table's steps.
+    schedule = SCHEDULES["karras"]
+    times = jdiff.karras_timesteps(schedule, 8, rho=3.0, sigma_max=10.0)[1:-1]
+    expected = [10.0 * (1 - i / 8) ** 3 for i in range(1, 8)]
+    levels = np.asarray(schedule.sigma, np.float64)
+    for t, level in zip(times, expected, strict=True):
+        assert levels[t - 1] <= level <= levels[t + 1]

@@ -38,6 +38,12 @@ ALLOWED = {
     | {"schedules", "sampling"},
     "bound": {"schedules", "grids", "diffusion", "sampling"},
     "likelihood": {"bound", "schedules", "diffusion", "sampling"},
+    "learned_variance": {"schedules", "diffusion", "losses", "sampling", "bound"},
+    "learned_schedule": {"schedules", "diffusion"},
+    "importance": {"schedules", "diffusion", "losses"},
+    "editing": {"schedules", "grids", "diffusion", "sampling", "renoising"}
+    | {"bound", "likelihood"},
+    "analytic": {"gaussian", "mixtures", "schedules", "sampling"},
     "training": set(),
     "networks": {"networks"},
     "data": {"data", "files", "text"},

@@ -251,3 +251,54 @@ def test_label_dropout_outside_its_range_is_named(rate):
 def test_label_dropout_without_a_null_label_is_refused():
     with pytest.raises(ValueError, match="needs a null_label"):
         jdiff.make_diffusion_loss(None, COSINE, jdiff.PREDICT_EPS, label_dropout=0.1)
+
+
+# The weight of the variational bound.
+
+
+def bound_weights(schedule, prediction):
+    t = jnp.arange(1, len(schedule.alpha))
+    weight = jdiff.snr_difference_weight
+    return np.asarray(jax.vmap(lambda t: weight(schedule, prediction, t))(t))
+
+
+@pytest.mark.parametrize(
+    "schedule", [COSINE, FLOW, jdiff.linear_schedule(200, 1e-4, 0.25)]
+)
+def test_snr_differences_add_up_to_the_snr_at_either_end(schedule):
+    # w_1 = SNR_1 and w_2 + ... + w_T = SNR_1 - SNR_T, by telescoping.
+    snr = snr_of(schedule)
+    first, *others = bound_weights(schedule, jdiff.PREDICT_X_0).astype(np.float64)
+    assert first == pytest.approx(snr[0], rel=1e-5)
+    assert sum(others) == pytest.approx(snr[0] - snr[-1], rel=1e-5)
+    np.testing.assert_allclose(others, snr[:-1] - snr[1:], rtol=2e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_weighted_errors_of_any_prediction_are_those_of_x_0(prediction):
+    # The weight undoes what an error of the output makes of x_0.
+    weights = bound_weights(COSINE, prediction)
+    of_x_0 = bound_weights(COSINE, jdiff.PREDICT_X_0)
+    for t in (1, 2, 300, 900):
+        moved = prediction.x_0(COSINE, 1.0, 0.7, t) - prediction.x_0(
+            COSINE, 1.0, 0.5, t
+        )
+        assert weights[t - 1] * 0.2**2 == pytest.approx(
+            of_x_0[t - 1] * float(moved) ** 2, rel=2e-2
+        )
+
+
+def test_the_weighted_loss_is_the_variational_bound():
+    # Of a denoiser that is off by a constant: T D / 2 mean_t w_t |error|^2 / D in nats.
+    schedule = jdiff.cosine_schedule(20)
+    off, x_0 = 0.3, jnp.array([0.4, -0.2])
+    weights = bound_weights(schedule, jdiff.PREDICT_X_0).astype(np.float64)
+    loss = 20 * 2 / 2 * (weights * off**2).mean()
+
+    def bound(error):
+        keys, times = jax.random.key(0), jdiff.timesteps(schedule, 20)
+        denoise = lambda x_t, t: x_0 + error  # noqa: E731
+        terms = jdiff.variational_bound(keys, denoise, schedule, x_0, times)
+        return float(sum(terms)) * 2 * math.log(2)
+
+    assert bound(off) - bound(0.0) == pytest.approx(loss, rel=1e-4)

@@ -1,11 +1,13 @@
 """The classes of the judge, what it reads, and the laws of the legibility."""
 
+import math
 import os
 from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 import jdiff
 from jdiff.data.emnist import _EMNIST_CLASSES
@@ -274,3 +276,72 @@ def test_weights_that_are_no_judge_are_refused(tmp_path):
     jdiff.save_weights(tmp_path / "a.safetensors", {"m": {"w": np.ones(3)}}, {})
     with pytest.raises(jdiff.WeightsError, match="a judge must be"):
         load_judge(tmp_path / "a.safetensors")
+
+
+# Points, seen from many directions.
+
+
+def cloud(seed, num=500, size=2):
+    return np.random.default_rng(seed).normal(size=(num, size))
+
+
+def test_sliced_distance_in_one_dimension_is_that_of_scipy():
+    x, y = cloud(0, size=1), 0.5 + 2 * cloud(1, size=1)
+    expected = wasserstein_distance(x[:, 0], y[:, 0])
+    assert jdiff.sliced_wasserstein(x, y) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("num", [1, 2, 7])
+def test_sliced_distance_is_a_mean_of_projections(num):
+    # Axes at an angle of pi / num to each other; where they begin is all a seed sets.
+    x, y = cloud(0), cloud(1) @ np.diag([3.0, 0.5]) + 1
+    begins = np.random.default_rng(4).uniform()
+    angles = np.pi * (np.arange(num) + begins) / num
+    axes = np.stack([np.cos(angles), np.sin(angles)])
+    each = [wasserstein_distance(x @ axis, y @ axis) for axis in axes.T]
+    got = jdiff.sliced_wasserstein(x, y, 4, num)
+    assert got == pytest.approx(np.mean(each), rel=1e-12)
+
+
+@pytest.mark.parametrize(("size", "rel"), [(2, 1e-4), (3, 0.1), (5, 0.1)])
+def test_sliced_distance_of_a_shift(size, rel):
+    # |w . v| on average: E|w_1| = Gamma(D/2) / (sqrt(pi) Gamma((D + 1) / 2)).
+    x, shift = cloud(0, size=size), np.arange(1.0, size + 1)
+    share = math.gamma(size / 2) / (math.sqrt(math.pi) * math.gamma((size + 1) / 2))
+    got = jdiff.sliced_wasserstein(x, x + shift, num_projections=512)
+    assert got == pytest.approx(share * np.linalg.norm(shift), rel=rel)
+
+
+def test_sliced_distance_of_two_gaussians():
+    # Same direction by direction: W_1(N(0, 1), N(0, 2^2)) = E|z| = sqrt(2 / pi).
+    x, y = cloud(0, 50_000), 2 * cloud(1, 50_000)
+    got = jdiff.sliced_wasserstein(x, y)
+    assert got == pytest.approx(math.sqrt(2 / math.pi), abs=0.02)
+
+
+def test_sliced_distance_is_a_metric_and_scales():
+    x, y, z = cloud(0), cloud(1) + 1, 3 * cloud(2)
+    far = jdiff.sliced_wasserstein
+    assert far(x, x[::-1]) == 0
+    assert far(x, y) == pytest.approx(far(y, x))
+    assert far(x, z) <= far(x, y) + far(y, z)
+    assert far(2 * x + 5, 2 * y + 5) == pytest.approx(2 * far(x, y))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "says"),
+    [
+        (np.zeros((3, 2)), np.zeros((4, 2)), r"got \[3, 2\] and \[4, 2\]"),
+        (np.zeros(3), np.zeros(3), r"got \[3\] and \[3\]"),
+        (np.zeros((0, 2)), np.zeros((0, 2)), r"got \[0, 2\]"),
+        (np.full((3, 2), np.nan), np.zeros((3, 2)), "must be finite"),
+    ],
+)
+def test_sets_that_cannot_be_compared_are_named(x, y, says):
+    with pytest.raises(ValueError, match=says):
+        jdiff.sliced_wasserstein(x, y)
+
+
+def test_no_direction_is_refused():
+    with pytest.raises(ValueError, match="num_projections must be >= 1, got 0"):
+        jdiff.sliced_wasserstein(cloud(0), cloud(1), num_projections=0)

@@ -204,6 +204,28 @@ def test_there_are_as_many_glyphs_as_labels(num_labels):
     np.testing.assert_array_equal(first.x_0, written("hellohello").x_0[:num_labels])
 
 
+def test_steps_are_those_of_the_grid():
+    model = tiny_model()
+    times = np.array([20, 7, 0])
+
+    def grid(schedule, num_steps):
+        assert (len(schedule.alpha), num_steps) == (21, 5)
+        return times
+
+    (batch,) = jdiff.generate(KEY, model, [3], 5, 2.0, jdiff.ddim, grid)
+    label = jnp.asarray(3)
+
+    def denoiser(label):
+        facts = model.apply, model.params, model.schedule, model.prediction
+        return jdiff.make_denoiser(*facts, label, clip=None)
+
+    guided = jdiff.guide(denoiser(label), denoiser(len(CHARS)), 2.0)
+    key, solver = jax.random.fold_in(KEY, 0), jdiff.ddim(model.schedule)
+    facts = key, jdiff.clip_x_0(guided), solver, times, model.image_shape
+    path = jax.jit(lambda: jdiff.sample(*facts).path)()
+    np.testing.assert_allclose(batch.path[0], path, atol=1e-5)
+
+
 def test_no_batch_is_larger_than_the_batch_size():
     model = tiny_model()
     sizes = [len(b.x_0) for b in jdiff.generate(KEY, model, [0] * 10, 3, batch_size=4)]

@@ -192,6 +192,72 @@ def test_state_can_be_donated_to_the_step():
     assert np.isfinite(state.ema_params["a"])
 
 
+# An epoch as one program.
+
+
+def mean_loss(params, key, batch):
+    """Of a mean of points, with noise of its own; it shows the labels it has seen."""
+    eps = 0.1 * jax.random.normal(key, batch.image.shape)
+    loss = jnp.square(batch.image + eps - params["mean"][None]).mean()
+    return loss, {"loss": loss, "labels": batch.label}
+
+
+def points_and_state():
+    image = jax.random.normal(jax.random.key(3), (50, 2)) + jnp.array([[1.0, -2.0]])
+    state = jdiff.init_train_state(KEY, {"mean": jnp.zeros(2)}, optax.adam(0.1))
+    return jdiff.Batch(image, jnp.arange(50)), state
+
+
+def test_epoch_is_the_loop_of_its_steps_bit_for_bit():
+    data, state = points_and_state()
+    train_step = jdiff.make_train_step(mean_loss, optax.adam(0.1), 0.9)
+    whole, metrics = jax.jit(jdiff.make_epoch(train_step, 8, 12))(state, data)
+    # The key of the first step is the only one that the epoch itself has split.
+    state = state._replace(key=jax.random.split(state.key)[0])
+    one_step = jax.jit(train_step)
+    for k, rows in enumerate(metrics["labels"]):
+        state, seen = one_step(state, jdiff.Batch(data.image[rows], rows))
+        assert seen["loss"] == metrics["loss"][k]
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(state), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_epoch_compiles_once_and_goes_on_with_new_batches():
+    data, state = points_and_state()
+    traces = []
+
+    def loss_fn(*args):
+        traces.append(args)
+        return mean_loss(*args)
+
+    train_step = jdiff.make_train_step(loss_fn, optax.adam(0.1), 0.9)
+    epoch = jax.jit(jdiff.make_epoch(train_step, 8, 12))
+    seen = []
+    for _ in range(3):
+        state, metrics = epoch(state, data)
+        seen.append(np.asarray(metrics["labels"]))
+    assert len(traces) == 1 and state.step == 36
+    assert len(np.unique(np.concatenate(seen), axis=0)) == 36
+
+
+def test_epoch_draws_every_example_equally_often():
+    data, state = points_and_state()
+    train_step = jdiff.make_train_step(mean_loss, optax.sgd(0.0), 0.9)
+    # A batch may be larger than the data.
+    _, metrics = jax.jit(jdiff.make_epoch(train_step, 200, 100))(state, data)
+    counts = np.bincount(np.asarray(metrics["labels"]).ravel(), minlength=50)
+    # Chi-square of 49 degrees of freedom; 98 has probability 4e-5.
+    assert ((counts - 400) ** 2 / 400).sum() < 98
+
+
+@pytest.mark.parametrize(("batch_size", "num_steps"), [(0, 1), (1, 0), (-2, 1)])
+def test_epoch_without_work_is_refused(batch_size, num_steps):
+    with pytest.raises(ValueError, match="(batch_size|num_steps) must be >= 1, got"):
+        jdiff.make_epoch(None, batch_size, num_steps)
+
+
 # Batches in which every class is equally likely.
 
 COUNTS = {3: 1, 0: 10, 61: 1000}

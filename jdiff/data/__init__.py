@@ -1,20 +1,35 @@
-"""Images of characters: EMNIST, MNIST, a synthetic set drawn from fonts, .npz files."""
+"""Images of characters (EMNIST, MNIST, synthetic glyphs, .npz files), and points."""
 
 from pathlib import Path
 
+from jdiff.data import toy
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, read_npz
 from jdiff.data.emnist import emnist, mnist
 from jdiff.data.glyphs import glyphs
+from jdiff.data.points import (
+    Points,
+    check_points,
+    hide_labels,
+    read_points,
+    standardize,
+)
 
 __all__ = [
     "EMNIST_CHARS",
     "DataError",
     "Dataset",
+    "Points",
+    "check_points",
     "emnist",
     "glyphs",
+    "hide_labels",
     "load",
+    "load_points",
     "mnist",
     "read_npz",
+    "read_points",
+    "standardize",
+    "toy",
 ]
 
 
@@ -50,3 +65,32 @@ def load(
         "data must be emnist/NAME (such as emnist/byclass), mnist, glyphs or a file "
         f"that ends in .npz, got {source!r}."
     )
+
+
+def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, int]:
+    """The points that a command line names, and how many classes they have.
+
+    Args:
+        source: a name in `toy.DENSITIES`, or the path of an .npz file of points in
+            the plane (see `read_points`).
+        num_points: to draw, >= 2; a file has as many as it has.
+        seed: of the draw, >= 0.
+
+    Raises:
+        DataError: unknown source, or points that are not in the plane.
+        ValueError: see `check_points`.
+    """
+    density = toy.DENSITIES.get(source)
+    if density:
+        return density.draw(num_points, seed), density.num_classes
+    if not source.endswith(".npz"):
+        raise DataError(
+            f"data must be one of {', '.join(toy.DENSITIES)} or a file that ends in "
+            f".npz, got {source!r}."
+        )
+    points, num_classes = read_points(source)
+    if points.points.shape[1] != 2:
+        raise DataError(
+            f"{source} must hold points [N, 2], got {list(points.points.shape)}."
+        )
+    return points, num_classes

@@ -72,7 +72,7 @@ def read_npz(path: str | Path) -> Dataset:
         DataError: no such file, not an .npz, or an array missing, of another type or
             shape. Pickled objects are never loaded.
     """
-    arrays = _load_arrays(Path(path).expanduser())
+    arrays = load_arrays(Path(path).expanduser())
     images = arrays.get("images", np.zeros(0))
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         got = f"{images.dtype} {list(images.shape)}" if "images" in arrays else "none"
@@ -91,7 +91,12 @@ def read_npz(path: str | Path) -> Dataset:
     return Dataset(images, labels.astype(np.int32), chars)
 
 
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Returns the arrays in an .npz file by name; pickled objects are never loaded.
+
+    Raises:
+        DataError: there is no such file, or it is not an .npz of plain arrays.
+    """
     if not path.is_file():
         raise DataError(f"{path} must be an existing .npz file, got no such file.")
     damaged = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)

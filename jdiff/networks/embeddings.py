@@ -12,7 +12,7 @@ import numpy as np
 MAX_LOG_SNR = 15.0
 
 
-def sinusoidal(log_snr: jax.Array, num_features: int) -> jax.Array:
+def sinusoidal(log_snr: jax.Array, num_features: int = 32) -> jax.Array:
     """Fourier features of the log-SNR.
 
     f = [sin(w_k lambda), cos(w_k lambda)],  w_k geometric from 2^-5 pi to 2 pi,
@@ -31,6 +31,18 @@ def sinusoidal(log_snr: jax.Array, num_features: int) -> jax.Array:
         (1,) * log_snr.ndim + (-1,)
     )
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
+def raw_level(log_snr: jax.Array) -> jax.Array:
+    """The log-SNR itself as one feature, for the comparison: in [-1, 1].
+
+    Args:
+        log_snr: float[...], any value; clipped to +-15.
+
+    Returns:
+        float[..., 1].
+    """
+    return jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None] / MAX_LOG_SNR
 
 
 @dataclasses.dataclass

@@ -1,0 +1,58 @@
+"""A multilayer perceptron for points: the smallest network that learns a density."""
+
+import dataclasses
+from collections.abc import Callable
+
+import chex
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from jdiff.networks.embeddings import sinusoidal
+
+
+@dataclasses.dataclass
+class MLP(hk.Module):
+    """Linear layers with GELU between them (Hendrycks & Gimpel 2016).
+
+    The first layer sees point, noise level and class side by side; the last one
+    begins at 0, so that training begins at the prediction 0.
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
+        num_features: width of the hidden layers.
+        num_layers: number of hidden layers, >= 1.
+        num_outputs: numbers returned for a point; by default as many as it has.
+        embed_level: log_snr float[B] -> features float[B, F]: Fourier features
+            (`sinusoidal`) or the number itself (`raw_level`).
+    """
+
+    num_classes: int
+    num_features: int = 128
+    num_layers: int = 3
+    num_outputs: int | None = None
+    # A field: a function in the body of a Haiku module would become a method.
+    embed_level: Callable[[jax.Array], jax.Array] = dataclasses.field(
+        default=sinusoidal
+    )
+    name: str | None = None
+
+    def __call__(
+        self, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
+    ) -> jax.Array:
+        """Returns the prediction, float[B, num_outputs].
+
+        Args:
+            x_t: noisy points, float[B, D].
+            log_snr: log-SNR of each point, float[B].
+            label: class of each point, int[B], in [0, num_classes].
+        """
+        chex.assert_rank([x_t, log_snr, label], [2, 1, 1])
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
+        classes = jax.nn.one_hot(label, self.num_classes + 1, dtype=x_t.dtype)
+        h = jnp.concatenate([x_t, self.embed_level(log_snr), classes], axis=-1)
+        for _ in range(self.num_layers):
+            h = jax.nn.gelu(hk.Linear(self.num_features)(h))
+        num_outputs = x_t.shape[1] if self.num_outputs is None else self.num_outputs
+        return hk.Linear(num_outputs, w_init=hk.initializers.Constant(0.0))(h)

@@ -1,0 +1,214 @@
+"""Prints how well diffusion learns points in the plane, or how fast beside PyTorch.
+
+    python scripts/compare_toy.py --out table.json
+    pip install '.[peers]' && python scripts/compare_toy.py --peers
+
+Other options, as --epochs 200, go on to `train_toy.py`.
+
+Table: each density, trained without labels by `train_toy.py` with its defaults, for
+each seed. `200 steps` (DDPM) and `20 steps` (UniPC) are sliced Wasserstein distances of
+samples and fresh points, divided by that of two fresh sets (mean of 10 pairs): 1 is as
+good as data. Then, on the grid of Gaussians, what the likelihood of the probability
+flow lacks; and how many of the points that were asked for with a label lie within four
+standard deviations of the structure that was asked for.
+
+Peers: the same layers, batches, loss and optimizer, in points per second: the compiled
+epoch; the loop that tutorials write, with a DataLoader; and a leaner one that indexes a
+tensor. Rounds alternate; medians.
+"""
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import draw_toy
+import jax
+import jax.numpy as jnp
+import numpy as np
+import train_toy
+
+import jdiff
+
+FRESH = 10_000  # the first of the seeds of fresh points: none was trained on
+PAIRS = 10
+GUIDANCE = (1.0, 2.0)
+
+
+def train(name: str, seed: int, args: argparse.Namespace, *more: str):
+    """Returns (model, seconds of training) by train_toy.py."""
+    argv = ("--data", name, "--seed", str(seed), *args.options, *more)
+    options = train_toy.parse_args(argv)
+    data, num_classes = jdiff.data.load_points(name, options.num_points, seed)
+    _, model, _, seconds = train_toy.train(options, data, num_classes)
+    return model, seconds
+
+
+def sample(model, args, seed, num_steps, solver, labels=None, guidance=0.0):
+    """Returns points float32[N, 2]."""
+    times = jdiff.timesteps(model.schedule, num_steps)
+    if labels is None:
+        labels = np.full(args.num_samples, model.num_classes)
+    return draw_toy.draw(model, labels, solver, times, guidance, seed)[:, -1]
+
+
+def distances(name: str, model, args, seed: int) -> dict[str, float]:
+    """Returns sliced Wasserstein distances, divided by that of two fresh sets."""
+    draw = jdiff.data.toy.DENSITIES[name].draw
+    seeds = range(FRESH + 2 * PAIRS * seed, FRESH + 2 * PAIRS * (seed + 1))
+    fresh = [draw(args.num_samples, k).points for k in seeds]
+    pairs = zip(fresh[::2], fresh[1::2], strict=True)
+    floor = np.mean([jdiff.sliced_wasserstein(x, y) for x, y in pairs])
+    figures = {}
+    for num_steps, solver in ((200, jdiff.ddpm), (20, jdiff.unipc)):
+        points = sample(model, args, seed, num_steps, solver)
+        far = [jdiff.sliced_wasserstein(points, x) for x in fresh[:PAIRS]]
+        figures[f"{num_steps} steps"] = float(np.mean(far) / floor)
+    return figures
+
+
+def missing_nats(model, args, seed: int) -> dict[str, float]:
+    """Returns how many nats a point the likelihood of the model lacks."""
+    points = jdiff.data.toy.gaussian_grid(args.num_density, FRESH + seed).points
+    denoise = draw_toy.make_denoise(model, model.num_classes, 0.0)
+    times = jdiff.timesteps(model.schedule, len(model.schedule.alpha) - 1)
+    key = jax.random.key(0)  # not used: the trace is exact
+
+    @jax.jit
+    @jax.vmap
+    def flow(x_0):
+        facts = key, denoise, model.schedule, x_0, times
+        return jdiff.flow_bits(*facts, trace=jdiff.exact_trace)
+
+    bits = jdiff.mean_bits(flow(jnp.asarray(points / model.scale)), tolerance=0.05)
+    nats = 2 * math.log(2) * bits.bits + np.log(model.scale).sum()
+    truth = -jdiff.data.toy.gaussian_grid_log_density(points).mean()
+    error = 2 * math.log(2) * bits.integration_error
+    return {"truth": float(truth), "missing": float(nats - truth), "half": error}
+
+
+def shares(model, args, seed: int) -> dict[str, float]:
+    """Returns the share of points on the structure asked for, at scales of guidance."""
+    labels = np.arange(args.num_samples) % 4
+    figures = {}
+    for guidance in GUIDANCE:
+        points = sample(model, args, seed, 20, jdiff.unipc, labels, guidance)
+        found, distance = jdiff.data.toy.nearest_structure(points)
+        near = distance <= 4 * jdiff.data.toy.NOISE
+        figures[f"guidance {guidance:g}"] = float(np.mean(near & (found == labels)))
+    return figures
+
+
+def mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def table(args: argparse.Namespace) -> dict:
+    """Prints the table, row by row, and returns the figures of each seed."""
+    print("| density | training, s | 200 steps | 20 steps |\n" + "| --- " * 4 + "|")
+    rows, nats, asked = {}, [], []
+    for name in args.densities:
+        rows[name] = []
+        for seed in range(args.seeds):
+            free = ("--label-dropout", "1", "--guidance", "0")
+            model, seconds = train(name, seed, args, *free)
+            row = {"seconds": seconds} | distances(name, model, args, seed)
+            rows[name].append(row)
+            if name == "gaussian_grid":
+                nats.append(missing_nats(model, args, seed))
+            if name == "moons_and_circles":
+                model, _ = train(name, seed, args)
+                asked.append(shares(model, args, seed))
+        seconds, *ratios = mean(rows[name]).values()
+        cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
+        print(f"| {name} | {seconds:.0f} | {cells} |", flush=True)
+    if nats:
+        figures = mean(nats)
+        print(
+            f"\ngaussian_grid: {figures['truth']:.3f} nats in truth, "
+            f"{figures['missing']:+.3f} by the model ({figures['half']:.3f} with half "
+            "the steps of the flow)."
+        )
+    if asked:
+        cells = (f"{name}: {100 * share:.2f}%" for name, share in mean(asked).items())
+        print(f"\nmoons_and_circles, on the structure asked for: {', '.join(cells)}.")
+    return {"distances": rows, "nats": nats, "shares": asked}
+
+
+def peers(args: argparse.Namespace) -> dict:
+    """Prints points per second of the three loops, and returns all rounds."""
+    try:
+        import torch_toy
+    except ImportError as error:
+        raise ValueError(
+            f"--peers needs {error.name}: pip install '.[peers]'"
+        ) from error
+
+    options = train_toy.parse_args(["--label-dropout", "0", *args.options])
+    data, num_classes = jdiff.data.load_points(options.data, options.num_points)
+    _, model, key, points = train_toy.start(options, data, num_classes)
+    optimizer, epoch = train_toy.make_epoch(options, model)
+    state = [jdiff.init_train_state(key, model.params, optimizer)]
+
+    def compiled():
+        state[0], metrics = epoch(state[0], points)
+        jax.block_until_ready(metrics)
+
+    loops = {"jdiff, compiled epoch": compiled} | torch_toy.loops(
+        np.asarray(points.image), np.asarray(points.label), model, options
+    )
+    num_points = train_toy.EPOCH_STEPS * options.batch_size
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for done in range(args.rounds + 1):
+        for name, loop in loops.items():
+            began = time.perf_counter()
+            loop()
+            if done:  # the first compiles, or warms up
+                rates[name].append(num_points / (time.perf_counter() - began))
+    medians = {name: float(np.median(rate)) for name, rate in rates.items()}
+    fastest, *others = medians
+    print("| loop | points/s | jdiff is |\n| --- | --- | --- |")
+    print(f"| {fastest} | {medians[fastest]:,.0f} | |")
+    for name in others:
+        ratio = medians[fastest] / medians[name]
+        print(f"| {name} | {medians[name]:,.0f} | {ratio:.1f} times as fast |")
+    return rates
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="compare_toy.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    known = list(jdiff.data.toy.DENSITIES)
+    add = parser.add_argument
+    add("--densities", nargs="+", default=known, choices=known, metavar="NAME")
+    add("--seeds", type=int, default=3)
+    add("--num-samples", type=int, default=10_000)
+    add("--num-density", type=int, default=2_000, help="points of the likelihood")
+    add("--peers", action="store_true", help="speed beside PyTorch, not the table")
+    add("--rounds", type=int, default=5, help="of --peers")
+    add("--out", type=Path, help="FILE.json, the figures of each seed or round")
+    args, options = parser.parse_known_args(argv)
+    args.options = options
+    try:
+        for name in ("seeds", "rounds", "num_density"):
+            if getattr(args, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(args, name)}.")
+        if args.out:
+            jdiff.check_output(args.out, ".json")
+        figures = peers(args) if args.peers else table(args)
+        if args.out:
+            with jdiff.atomic_write(args.out) as draft:
+                draft.write_text(json.dumps(figures, indent=2))
+    except (ValueError, OSError) as error:
+        print(f"compare_toy.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

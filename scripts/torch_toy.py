@@ -1,0 +1,58 @@
+"""The training loop of `train_toy.py` in PyTorch, for `compare_toy.py --peers`."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Network(nn.Module):
+    """The layers of `jdiff.make_mlp`: point, Fourier features of the level, class."""
+
+    def __init__(self, num_classes: int, num_features: int, num_layers: int):
+        super().__init__()
+        widths = [2 + 32 + num_classes + 1] + num_layers * [num_features]
+        layers = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(before, after), nn.GELU(approximate="tanh")]
+        self.layers = nn.Sequential(*layers, nn.Linear(num_features, 2))
+        frequencies = np.geomspace(np.pi / 32, 2 * np.pi, 16, dtype=np.float32)
+        self.register_buffer("frequencies", torch.from_numpy(frequencies))
+        self.num_classes = num_classes
+
+    def forward(self, x_t, log_snr, label):
+        angles = log_snr[:, None] * self.frequencies
+        classes = nn.functional.one_hot(label, self.num_classes + 1).float()
+        inputs = [x_t, torch.sin(angles), torch.cos(angles), classes]
+        return self.layers(torch.cat(inputs, dim=-1))
+
+
+def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
+    """Returns epochs over the points: with a DataLoader, and indexing a tensor."""
+    x, y = torch.tensor(points), torch.tensor(labels).long()
+    alpha, sigma = (torch.tensor(np.asarray(table)) for table in model.schedule)
+    log_snr = (2 * torch.log(alpha / sigma)).clamp(max=15.0)
+    network = Network(model.num_classes, args.num_features, args.num_layers)
+    optimizer = torch.optim.Adam(network.parameters(), lr=args.learning_rate)
+
+    def step(x_0, label):
+        t = torch.randint(1, len(alpha), (len(x_0),))
+        a, s = alpha[t][:, None], sigma[t][:, None]
+        eps = torch.randn_like(x_0)
+        output = network(a * x_0 + s * eps, log_snr[t], label)
+        loss = nn.functional.mse_loss(output, a * eps - s * x_0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    loader = DataLoader(TensorDataset(x, y), batch_size=args.batch_size, shuffle=True)
+
+    def tutorial():
+        for x_0, label in loader:
+            step(x_0, label)
+
+    def lean():
+        for rows in torch.randperm(len(x)).split(args.batch_size):
+            step(x[rows], y[rows])
+
+    return {"PyTorch, DataLoader": tutorial, "PyTorch, indexed tensor": lean}
