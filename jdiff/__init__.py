@@ -170,8 +170,7 @@ _LAZY = {
     "generation": "generate",
     "images": "on_paper save_gif save_png tile to_uint8",
     "importance": (
-        "LossHistory init_history make_loss_aware_loss record_losses "
-        "step_probabilities"
+        "LossHistory init_history make_loss_aware_loss record_losses step_probabilities"
     ),
     "judge": (
         "MERGED_CHARS Judge Reading load_judge make_classifier merged_labels "
