@@ -475,7 +475,8 @@ def test_the_command_draws_samples_with_weights(folder, capsys):
         "natural": False,
         "steps": 1,
         "guidance": 1.0,
-        "solver": "ddim",
+        "solver": "unipc",
+        "grid": "karras",
     }
     assert sum(whole["num_samples"].values()) == 130
 

@@ -16,7 +16,11 @@ import jdiff
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(path.name for path in FOLDER.glob("*.ipynb"))
-NUM_FIGURES = {"01_linear_diffusion.ipynb": 13, "03_emnist_unet.ipynb": 11}
+NUM_FIGURES = {
+    "01_linear_diffusion.ipynb": 13,
+    "02_densities_x0.ipynb": 10,
+    "03_emnist_unet.ipynb": 11,
+}
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
