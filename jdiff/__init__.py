@@ -28,6 +28,14 @@ from jdiff.diffusion import (
     reread,
 )
 from jdiff.editing import inpainting, invert, slerp, vary
+from jdiff.elbo import (
+    Elbo,
+    bernoulli_decoder,
+    evidence_bound,
+    make_elbo_loss,
+    prior_divergence,
+    reparametrize,
+)
 from jdiff.grids import (
     karras_spacing,
     karras_timesteps,
@@ -48,13 +56,14 @@ from jdiff.losses import (
     edm_weight,
     huber_loss,
     l2_loss,
+    make_consistency_loss,
     make_diffusion_loss,
     min_snr_weight,
     snr_difference_weight,
     uniform_weight,
 )
 from jdiff.preconditioning import precondition
-from jdiff.renoising import churned, corrected
+from jdiff.renoising import churned, consistency, corrected
 from jdiff.sampling import (
     Denoiser,
     Sample,
@@ -106,6 +115,18 @@ if TYPE_CHECKING:
         make_classifier,
         merged_labels,
         read_images,
+    )
+    from jdiff.latents import (
+        AUTOENCODERS,
+        Autoencoder,
+        aggregate_posterior,
+        build_autoencoder,
+        encode_images,
+        fit_pca,
+        make_affine,
+        make_conv_vae,
+        make_vae,
+        standardized,
     )
     from jdiff.learned_schedule import (
         MonotoneLogSnr,
@@ -176,6 +197,10 @@ _LAZY = {
         "MERGED_CHARS Judge Reading load_judge make_classifier merged_labels "
         "read_images"
     ),
+    "latents": (
+        "AUTOENCODERS Autoencoder aggregate_posterior build_autoencoder encode_images "
+        "fit_pca make_affine make_conv_vae make_vae standardized"
+    ),
     "learned_schedule": (
         "MonotoneLogSnr as_schedule init_log_snr learned_log_snr make_continuous_loss"
     ),
@@ -207,6 +232,7 @@ _HOME = {name: module for module, names in _LAZY.items() for name in names.split
 __version__ = "0.1.0"
 
 __all__ = [
+    "AUTOENCODERS",
     "EMNIST_CHARS",
     "LOOK_ALIKES",
     "MERGED_CHARS",
@@ -218,11 +244,13 @@ __all__ = [
     "PREDICT_V",
     "PREDICT_X_0",
     "SCHEDULES",
+    "Autoencoder",
     "BalancedData",
     "Batch",
     "Bound",
     "Copying",
     "Denoiser",
+    "Elbo",
     "Estimate",
     "Evaluation",
     "Figures",
@@ -243,17 +271,21 @@ __all__ = [
     "SolverState",
     "TrainState",
     "WeightsError",
+    "aggregate_posterior",
     "analytic_start",
     "as_schedule",
     "atomic_write",
     "balance",
+    "bernoulli_decoder",
     "bootstrap_share",
+    "build_autoencoder",
     "build_model",
     "check_output",
     "churned",
     "class_normal",
     "clip_x_0",
     "compose",
+    "consistency",
     "copying",
     "corrected",
     "cosine_schedule",
@@ -267,8 +299,11 @@ __all__ = [
     "dynamic_threshold",
     "edm_weight",
     "encode",
+    "encode_images",
     "evaluate",
+    "evidence_bound",
     "exact_trace",
+    "fit_pca",
     "flow_bits",
     "flow_schedule",
     "frechet_distance",
@@ -303,10 +338,14 @@ __all__ = [
     "load_model",
     "load_weights",
     "log_snr",
+    "make_affine",
     "make_classifier",
+    "make_consistency_loss",
     "make_continuous_loss",
+    "make_conv_vae",
     "make_denoiser",
     "make_diffusion_loss",
+    "make_elbo_loss",
     "make_epoch",
     "make_hybrid_loss",
     "make_learned_denoiser",
@@ -314,6 +353,7 @@ __all__ = [
     "make_mlp",
     "make_train_step",
     "make_unet",
+    "make_vae",
     "mean_bits",
     "merged_labels",
     "min_snr_weight",
@@ -323,12 +363,14 @@ __all__ = [
     "pixel_decoder",
     "precision_recall",
     "precondition",
+    "prior_divergence",
     "q_posterior",
     "q_sample",
     "quadratic_schedule",
     "raw_level",
     "read_images",
     "record_losses",
+    "reparametrize",
     "reread",
     "rescale",
     "restore_state",
@@ -344,6 +386,7 @@ __all__ = [
     "snr_difference_weight",
     "spaced_timesteps",
     "split_output",
+    "standardized",
     "step_probabilities",
     "tile",
     "timesteps",

@@ -64,11 +64,12 @@ def _parser() -> argparse.ArgumentParser:
         add("--seed", type=int, default=seed, help="same seed, same letters")
         add("--steps", type=int, default=10, help="solver steps, 1 .. T (1000)")
         add("--guidance", type=float, help="0: any letter, 1: the letter; default 2")
-        add("--solver", choices=SOLVERS, default="unipc")
+        add("--solver", choices=SOLVERS, help="by default unipc")
         add("--grid", choices=GRIDS, default="karras", help="which steps those are")
     for command in (write, sample):
         add = command.add_mutually_exclusive_group().add_argument
-        add("--model", choices=["unet", "linear"], default="unet", help="that ships")
+        names = ["unet", "latent", "linear"]
+        add("--model", choices=names, default="unet", help="that ships")
         add("--weights", type=Path, help="a file of weights, instead")
     return parser
 
@@ -143,6 +144,9 @@ def _evaluate(args: argparse.Namespace) -> None:
         x_0, _, _ = _run(args, model, samples.labels, with_path=False)
         seconds = (time.monotonic() - began) / len(x_0)
         settings |= {name: getattr(args, name) for name in _ABOUT_DRAWING}
+        settings["solver"] = args.solver or (
+            "consistency" if model.distilled else "unipc"
+        )
         settings["seconds_per_image"] = seconds
         samples = samples._replace(images=x_0[..., None])
     result = evaluation.evaluate(reader, samples, *splits, args.seed)
@@ -181,7 +185,11 @@ def _model(args: argparse.Namespace) -> Any:
         raise ValueError(f"--steps must be >= 1, got {args.steps}.")
     from jdiff import models
 
-    shipped = {"unet": models.SHIPPED_WEIGHTS, "linear": models.SHIPPED_LINEAR}
+    shipped = {
+        "unet": models.SHIPPED_WEIGHTS,
+        "latent": models.SHIPPED_LATENT,
+        "linear": models.SHIPPED_LINEAR,
+    }
     model = models.load_model(args.weights or shipped[args.model])
     if model.image_shape[2] != 1:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
@@ -197,7 +205,7 @@ def _run(
 
     from jdiff import generation, grids, images, solvers
 
-    solver = getattr(solvers, args.solver)
+    solver = getattr(solvers, args.solver) if args.solver else None
     grid = getattr(grids, GRIDS[args.grid])
     times = grid(model.schedule, args.steps)
     frames = np.unique(np.linspace(0, args.steps, MAX_FRAMES).round().astype(int))
@@ -209,6 +217,7 @@ def _run(
         args.guidance,
         solver,
         grid,
+        with_path=with_path,
     )
     glyphs, paths = [], []
     for batch in _progress(batches, len(labels)):

@@ -9,12 +9,14 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jdiff import sampling, schedules, solvers
 from jdiff.grids import karras_timesteps
 from jdiff.guidance import guide
 from jdiff.models import Model
+from jdiff.renoising import consistency
 
 
 def generate(
@@ -23,9 +25,10 @@ def generate(
     labels: Iterable[int],
     num_steps: int = 10,
     guidance: float | None = None,
-    solver: Callable[[schedules.Schedule], sampling.Solver] = solvers.unipc,
+    solver: Callable[[schedules.Schedule], sampling.Solver] | None = None,
     grid: Callable[[schedules.Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
-    batch_size: int = 16,
+    batch_size: int | None = None,
+    with_path: bool = True,
 ) -> Iterator[sampling.Sample]:
     """Yields samples of the given labels, batch by batch, as `Sample`s of NumPy arrays.
 
@@ -39,14 +42,17 @@ def generate(
         num_steps: solver steps, in [1, T] or what the grid allows.
         guidance: 0 ignores the label, 1 follows it, more exaggerates; 2 by default,
             1 for a model without a null label.
-        solver: schedule -> Solver, e.g. `unipc`, `ddim` or `ddpm`.
+        solver: schedule -> Solver, e.g. `ddim` or `ddpm`; `unipc` by default, and
+            `consistency` for a distilled model, which knows no other.
         grid: (schedule, num_steps) -> descending steps, int[num_steps + 1], e.g.
             `karras_timesteps` or `timesteps`.
-        batch_size: images per compiled call, >= 1.
+        batch_size: images per compiled call, >= 1; 16 by default, 64 of latents, whose
+            network is small.
+        with_path: without it path is empty, which spares latents their decoding.
 
     Yields:
         Sample with x_0 float32[n, H, W, C] in [-1, 1] and path
-        float32[n, num_steps + 1, H, W, C].
+        float32[n, num_steps + 1, H, W, C]; latents are decoded, all along the path.
 
     Raises:
         ValueError: a number is outside its range; on the call, before any work.
@@ -70,50 +76,67 @@ def generate(
         raise ValueError(
             f"guidance must be 1 for a model without a null label, got {guidance}."
         )
+    if solver is None:
+        solver = consistency if model.distilled else solvers.unipc
+    if model.distilled and solver is not consistency:
+        raise ValueError(
+            "solver must be consistency for a distilled model, which does not predict "
+            f"the mean that {solver.__name__} needs."
+        )
     if not np.isfinite(guidance):
         raise ValueError(f"guidance must be a finite number, got {guidance}.")
+    if batch_size is None:
+        batch_size = 64 if model.autoencoder else 16
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
     times = grid(model.schedule, num_steps)
     # The complaints of these two come before the work, and on concrete tables.
     solver(model.schedule)
     sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
-    return _batches(key, model, labels, times, guidance, solver, batch_size)
-
-
-def _batches(key, model, labels, times, guidance, solver, batch_size):
-    tables = (model.params, model.schedule)
     static = model._replace(params=None, schedule=None)
-    options = {"static": static, "solver": solver, "guided": guidance != 1.0}
+    plan = static, solver, guidance != 1.0, with_path
+    tables = model.params, model.schedule, times, np.float32(guidance)
+    return _batches(key, labels, tables, plan, batch_size)
+
+
+def _batches(key, labels, tables, plan, batch_size):
     for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
         batch = labels[np.minimum(index, len(labels) - 1)]
-        result = _sample_batch(
-            key, index, batch, times, np.float32(guidance), *tables, **options
-        )
+        result = _sample_batch(key, index, batch, tables, plan)
         left = min(batch_size, len(labels) - start)
         yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
 
 
-@functools.partial(jax.jit, static_argnames=("static", "solver", "guided"))
-def _sample_batch(
-    key, index, labels, times, guidance, params, schedule, *, static, solver, guided
-):
+@functools.partial(jax.jit, static_argnames="plan")
+def _sample_batch(key, index, labels, tables, plan):
+    params, schedule, times, guidance = tables
+    static, solver, guided, with_path = plan
+    latents = static.autoencoder
+
     def denoiser(label):
         return sampling.make_denoiser(
             static.apply, params, schedule, static.prediction, label, clip=None
         )
 
+    def decode(z):
+        return jnp.clip(latents.decode(params, z).mean, -1.0, 1.0)
+
     def one(index, label):
         denoise = denoiser(label)
         if guided:  # at scale 1 the unconditional half would be computed in vain
             denoise = guide(denoise, denoiser(len(static.chars)), guidance)
-        return sampling.sample(
+        x_0, path = sampling.sample(
             jax.random.fold_in(key, index),
-            sampling.clip_x_0(denoise),
+            denoise if latents else sampling.clip_x_0(denoise),
             solver(schedule),
             times,
-            static.image_shape,
+            (latents.num_latents,) if latents else static.image_shape,
         )
+        if not with_path:
+            path = path[:0]
+        if latents:
+            x_0, path = decode(x_0), jax.vmap(decode)(path)
+        return sampling.Sample(x_0, path)
 
     return jax.vmap(one)(index, labels)

@@ -13,13 +13,14 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff import checkpoints, diffusion, mixtures, schedules
+from jdiff import checkpoints, diffusion, latents, mixtures, schedules
 from jdiff.networks.embeddings import sinusoidal
-from jdiff.networks.mlp import MLP
+from jdiff.networks.mlp import MLP, ResidualMLP
 from jdiff.networks.unet import UNet
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "unet_emnist.safetensors"
 SHIPPED_LINEAR = SHIPPED_WEIGHTS.with_name("linear_emnist.safetensors")
+SHIPPED_LATENT = SHIPPED_WEIGHTS.with_name("latent_emnist.safetensors")
 
 # The names under which weights files and scripts speak of these functions.
 PREDICTIONS = {
@@ -43,13 +44,18 @@ class Model(NamedTuple):
     """A trained class-conditional image model.
 
     Attributes:
-        apply: (params, x_t [B, H, W, C], log_snr [B], label [B]) -> output.
+        apply: (params, x_t [B, H, W, C], log_snr [B], label [B]) -> output; of latents
+            x_t [B, L], if there are latents.
         params: the weights.
         schedule: the path it was trained on.
         prediction: what the output is.
         chars: chars[k] is what label k stands for; len(chars) is the null label.
         image_shape: (H, W, C).
         has_null: whether the network knows the null label, so that it can be guided.
+        distilled: whether the network sees the end of a path from anywhere on it, so
+            that `consistency`, and no other solver, samples from it.
+        autoencoder: what makes images of latents, if it is latents that are denoised;
+            params hold its weights, too.
     """
 
     apply: Callable[..., jax.Array]
@@ -59,6 +65,8 @@ class Model(NamedTuple):
     chars: str
     image_shape: tuple[int, int, int]
     has_null: bool = True
+    distilled: bool = False
+    autoencoder: latents.Autoencoder | None = None
 
 
 @functools.cache
@@ -92,6 +100,18 @@ def make_mlp(
     return hk.without_apply_rng(hk.transform(network))
 
 
+@functools.cache
+def make_residual_mlp(
+    num_classes: int, num_features: int = 256, num_layers: int = 2
+) -> hk.Transformed:
+    """Returns the perceptron for latents as (init, apply); see `ResidualMLP`."""
+
+    def network(x_t, log_snr, label):
+        return ResidualMLP(num_classes, num_features, num_layers)(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))
+
+
 def init_params(
     key: jax.Array, network: hk.Transformed, image_shape: Sequence[int]
 ) -> Any:
@@ -106,30 +126,53 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
 
     Args:
         description: num_channels, num_blocks, image_shape, chars, schedule,
-            num_steps and prediction, as `scripts/train_unet.py` stores them.
-        params: the network's weights.
+            num_steps and prediction, as `scripts/train_unet.py` stores them, and
+            distilled, where it is true; or what `scripts/train_latent.py` stores.
+        params: the network's weights, and the autoencoder's.
 
     Raises:
         WeightsError: a fact is missing or has a value that is not known here.
     """
     try:
         chars = description["chars"]
-        network = make_unet(
-            len(chars), description["num_channels"], description["num_blocks"]
-        )
+        distilled = bool(description.get("distilled", False))
+        has_latents = "autoencoder" in description
         return Model(
-            network.apply,
+            _make_network(description).apply,
             params,
             SCHEDULES[description["schedule"]](description["num_steps"]),
             PREDICTIONS[description["prediction"]],
             chars,
             tuple(description["image_shape"]),
+            has_null=not distilled,
+            distilled=distilled,
+            autoencoder=latents.build_autoencoder(description) if has_latents else None,
         )
     except (KeyError, TypeError) as error:
         raise checkpoints.WeightsError(
             f"the weights must describe a network that jdiff knows, got {description} "
             f"(missing or unknown: {error})."
         ) from error
+
+
+def _make_network(description: dict[str, Any]) -> hk.Transformed:
+    num_classes = len(description["chars"])
+    if "autoencoder" in description:
+        facts = description["num_features"], description["num_layers"]
+        make = {"mlp": make_mlp, "residual": make_residual_mlp}
+        return make[description["network"]](num_classes, *facts)
+    return make_unet(
+        num_classes, description["num_channels"], description["num_blocks"]
+    )
+
+
+def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
+    """Returns fresh weights of the network and, if it has one, of its autoencoder."""
+    network = _make_network(description)
+    if "autoencoder" not in description:
+        return init_params(key, network, description["image_shape"])
+    params = init_params(key, network, (description["num_latents"],))
+    return params | latents.build_autoencoder(description).init(key)
 
 
 def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
@@ -148,12 +191,7 @@ def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
         return _linear_model(path)
     try:
         model = build_model(description, params)
-        network = make_unet(
-            len(model.chars), description["num_channels"], description["num_blocks"]
-        )
-        init = functools.partial(
-            init_params, network=network, image_shape=model.image_shape
-        )
+        init = functools.partial(_init_all, description=description)
         expected = jax.eval_shape(init, jax.random.key(0))
     except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
         raise checkpoints.WeightsError(

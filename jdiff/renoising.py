@@ -1,8 +1,9 @@
-"""Stochastic solvers made of others: new noise before every step.
+"""Stochastic solvers that put new noise on before every step.
 
-Each takes a solver without memory and gives one, so they compose. Both leave every
-marginal of the path as it is, in the limit of small steps, and forget errors made
-earlier on the way.
+`churned` and `corrected` take a solver without memory and give one, so they compose.
+Both leave every marginal of the path as it is, in the limit of small steps, and forget
+errors made earlier on the way. `consistency` forgets all but the estimate of x_0: it is
+for networks that are distilled to see the end of the path from anywhere on it.
 """
 
 import math
@@ -11,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.diffusion import noise, snr_ratio
-from jdiff.sampling import Solver, SolverState
+from jdiff.diffusion import noise, q_sample, snr_ratio
+from jdiff.sampling import Solver, SolverState, start_from_noise
 from jdiff.schedules import Schedule
 
 
@@ -101,6 +102,24 @@ def corrected(solver: Solver, schedule: Schedule, share: float = 0.3) -> Solver:
         return solver.step(key_step, denoise, SolverState(x_t), t, s)
 
     return solver._replace(step=step)
+
+
+def consistency(schedule: Schedule) -> Solver:
+    """Returns multistep consistency sampling (Song et al. 2023, Algorithm 1).
+
+    x_s = alpha_s f(x_t, t) + sigma_s z,  z ~ N(0, I)
+
+    for a consistency function f, which maps every x_t to the end x_0 of its path, as a
+    network does that `make_consistency_loss` has distilled. One step is x_0 itself;
+    each further one noises it anew and lets f mend it. With the mean of x_0 given x_t
+    for f, as other networks have it, the samples are too smooth.
+    """
+
+    def step(key, denoise, state, t, s):
+        z = jax.random.normal(key, state.x.shape, state.x.dtype)
+        return SolverState(q_sample(schedule, denoise(state.x, t), s, z))
+
+    return start_from_noise(schedule, SolverState, step)
 
 
 def check_memory(solver: Solver) -> None:

@@ -12,10 +12,10 @@ good as data. Then, on the grid of Gaussians, what the likelihood of the probabi
 flow lacks; and how many of the points that were asked for with a label lie within four
 standard deviations of the structure that was asked for.
 
-Peers: points per second with three layers and batches of 2,048, the same loss, and
-Adam: the compiled epoch, which also clips gradients and averages weights; the loop that
-tutorials write, with a DataLoader; and a leaner one that indexes a tensor. Rounds
-alternate; medians.
+Peers: points per second with three layers and batches of 2,048, the same loss, Adam,
+clipped gradients and averaged weights: the compiled epoch; the loop that tutorials
+write, with a DataLoader; and a leaner one that indexes a tensor. Rounds alternate;
+medians.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
 
@@ -34,6 +35,7 @@ def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
     log_snr = (2 * torch.log(alpha / sigma)).clamp(max=15.0)
     network = Network(model.num_classes, args.num_features, args.num_layers)
     optimizer = torch.optim.Adam(network.parameters(), lr=args.learning_rate)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(args.ema_decay))
 
     def step(x_0, label):
         t = torch.randint(1, len(alpha), (len(x_0),))
@@ -43,7 +45,9 @@ def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
         loss = nn.functional.mse_loss(output, a * eps - s * x_0)
         optimizer.zero_grad()
         loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
+        average.update_parameters(network)
 
     loader = DataLoader(TensorDataset(x, y), batch_size=args.batch_size, shuffle=True)
 

@@ -15,7 +15,7 @@ PACKAGE = Path(jdiff.__file__).parent
 ROOT = Path(__file__).parents[1]
 CORE = {"schedules", "grids", "diffusion", "losses", "sampling"}
 CORE |= {"solvers", "renoising", "guidance", "preconditioning"}
-CORE |= {"bound", "likelihood"}
+CORE |= {"bound", "likelihood", "elbo"}
 BENCHMARK = {"evaluation", "judge", "report"}
 LEAVES = {"networks", "data", "files", "text"}
 
@@ -23,7 +23,7 @@ LEAVES = {"networks", "data", "files", "text"}
 ALLOWED = {
     "schedules": set(),
     "diffusion": {"schedules"},
-    "losses": {"schedules", "diffusion"},
+    "losses": {"schedules", "grids", "diffusion"},
     "grids": {"schedules"},
     "sampling": {"schedules", "grids", "diffusion"},
     "solvers": {"schedules", "grids", "diffusion", "sampling"},
@@ -38,6 +38,8 @@ ALLOWED = {
     | {"schedules", "sampling"},
     "bound": {"schedules", "grids", "diffusion", "sampling"},
     "likelihood": {"bound", "schedules", "diffusion", "sampling"},
+    "elbo": {"diffusion"},
+    "latents": {"diffusion", "networks", "moments", "checkpoints"},
     "learned_variance": {"schedules", "diffusion", "losses", "sampling", "bound"},
     "learned_schedule": {"schedules", "diffusion"},
     "importance": {"schedules", "diffusion", "losses"},
@@ -51,7 +53,7 @@ ALLOWED = {
     "files": set(),
     "images": {"files", "text"},
     "checkpoints": {"files"},
-    "models": CORE | {"networks", "checkpoints", "mixtures"},
+    "models": CORE | {"networks", "checkpoints", "mixtures", "latents"},
     "generation": CORE | {"models"},
     "judge": {"networks", "checkpoints", "data"},
     "metrics": {"judge", "data", "metrics"},

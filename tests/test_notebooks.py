@@ -20,6 +20,7 @@ NUM_FIGURES = {
     "01_linear_diffusion.ipynb": 13,
     "02_densities_x0.ipynb": 10,
     "03_emnist_unet.ipynb": 11,
+    "05_solvers.ipynb": 9,
 }
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)

@@ -1,4 +1,4 @@
-"""The training script, as a user runs it."""
+"""The scripts that train and measure networks of images, as a user runs them."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ import jdiff
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_unet.py"
+LIKELIHOOD = SCRIPT.with_name("compare_likelihood.py")
 TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "100"]
 
 
@@ -32,8 +34,8 @@ def data(tmp_path_factory):
     return path
 
 
-def run(*argv, check=True):
-    command = [sys.executable, str(SCRIPT), *map(str, argv)]
+def run(*argv, check=True, script=SCRIPT):
+    command = [sys.executable, str(script), *map(str, argv)]
     return subprocess.run(command, check=check, capture_output=True, text=True)
 
 
@@ -140,3 +142,45 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, data):
     before, after = (load_file(out / "weights.safetensors") for out in (first, second))
     for name in before:
         np.testing.assert_array_equal(after[name], before[name])
+
+
+@pytest.fixture(scope="module")
+def fresh_weights(tmp_path_factory):
+    """A network that predicts v = 0: to it data are noise, its flow stands still."""
+    network = jdiff.make_unet(2, num_channels=16, num_blocks=1)
+    params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
+    description = {"num_channels": 16, "num_blocks": 1, "image_shape": [8, 8, 1]}
+    description |= {"chars": "ab", "num_steps": 100}
+    description |= {"schedule": "cosine", "prediction": "v"}
+    path = tmp_path_factory.mktemp("weights") / "fresh.safetensors"
+    jdiff.save_weights(path, params, description)
+    return path
+
+
+def test_likelihoods_are_printed_and_written(tmp_path, data, fresh_weights):
+    out = tmp_path / "bits.json"
+    options = ["--model", fresh_weights, "--num", 3, "--bound-steps", 5]
+    done = run("--data", data, *options, "--out", out, script=LIKELIHOOD)
+    bits = json.loads(out.read_text())["bits"][str(data)]
+    total = sum(bits[t]["bits"] for t in ("prior", "diffusion", "reconstruction"))
+    assert bits["bound"]["bits"] == pytest.approx(total, rel=1e-5)
+    # Its likelihood is that of N(0, 1), whose density is below 1/2 everywhere.
+    assert bits["flow"]["bits"] > np.log2(2.0 / jdiff.PIXEL)
+    assert f"{bits['Gaussian']['bits']:.3f} ± " in done.stdout.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--num", "1"], "--num must be >= 2"),
+        (["--steps", "5"], "--steps must be even and >= 4, got 5."),
+        (["--num", "5"], "--num must be at most 4"),
+        (["--model", jdiff.models.SHIPPED_WEIGHTS], "images of [28, 28, 1]"),
+        (["--out", "bits.png"], "must end in .json"),
+    ],
+)
+def test_bad_input_gives_no_likelihood(data, fresh_weights, argv, says):
+    options = ["--data", data, "--model", fresh_weights, "--num", 2, *argv]
+    done = run(*options, check=False, script=LIKELIHOOD)
+    assert done.returncode == 2
+    assert says in done.stderr.strip().splitlines()[-1]

@@ -1,4 +1,4 @@
-"""A multilayer perceptron for points: the smallest network that learns a density."""
+"""Multilayer perceptrons for points: the smallest networks that learn a density."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.embeddings import sinusoidal
+from jdiff.networks.embeddings import Conditioning, sinusoidal
 
 
 @dataclasses.dataclass
@@ -56,3 +56,43 @@ class MLP(hk.Module):
             h = jax.nn.gelu(hk.Linear(self.num_features)(h))
         num_outputs = x_t.shape[1] if self.num_outputs is None else self.num_outputs
         return hk.Linear(num_outputs, w_init=hk.initializers.Constant(0.0))(h)
+
+
+@dataclasses.dataclass
+class ResidualMLP(hk.Module):
+    """h + W gelu(V (scale(c) norm(h) + shift(c))), layer after layer; c the condition.
+
+    Noise level and class act in every layer, not in the first alone, and each layer
+    begins as the identity (Peebles & Xie 2023, Sec. 3.2, without attention).
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
+        num_features: width of h; layers are twice as wide inside.
+        num_layers: number of layers, >= 1.
+        num_conditions: width of c.
+    """
+
+    num_classes: int
+    num_features: int = 256
+    num_layers: int = 2
+    num_conditions: int = 64
+    name: str | None = None
+
+    def __call__(
+        self, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
+    ) -> jax.Array:
+        """Returns the prediction, float[B, D]; arguments as of `MLP`."""
+        chex.assert_rank([x_t, log_snr, label], [2, 1, 1])
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
+        zeros = hk.initializers.Constant(0.0)
+        c = Conditioning(self.num_classes, self.num_conditions)(log_snr, label)
+        h = hk.Linear(self.num_features)(x_t)
+        for _ in range(self.num_layers):
+            film = hk.Linear(2 * self.num_features, w_init=zeros)(c)
+            scale, shift = jnp.split(film, 2, axis=-1)
+            normed = hk.LayerNorm(-1, False, False)(h) * (1.0 + scale) + shift
+            inside = jax.nn.gelu(hk.Linear(2 * self.num_features)(normed))
+            h = h + hk.Linear(self.num_features, w_init=zeros)(inside)
+        h = hk.LayerNorm(-1, True, True)(h)
+        return hk.Linear(x_t.shape[1], w_init=zeros)(h)

@@ -1,0 +1,182 @@
+"""Distils a trained UNet, guidance included, into one that draws in one or two steps.
+
+    python scripts/distill_unet.py --minutes 40 --out runs/distilled
+    jdiff write "hello" --steps 2 --weights runs/distilled/weights.safetensors
+
+The teacher draws whole paths from noise to letters; the student, which begins as a copy
+of it, learns to see the end of a path from anywhere on it (`make_consistency_loss`).
+Rounds of drawing and of learning take turns. The folder holds weights.safetensors, the
+moving average, log.jsonl, and checkpoints; `--resume` goes on after Ctrl-C or worse.
+"""
+
+import argparse
+import functools
+import json
+import math
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from tqdm import tqdm
+
+import jdiff
+
+PATHS_PER_ROUND = 8  # of each character
+FIRST_ROUNDS = 4  # of drawing alone, so that learning does not begin on few paths
+MOST_ROUNDS = 64  # whose paths are kept: half a gigabyte
+WARM_UP = 0.02  # share of the run in which the learning rate rises
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--weights", default=jdiff.models.SHIPPED_WEIGHTS, help="of the teacher")
+    add("--out", type=Path, default=Path("runs/distilled"), help="folder of the run")
+    add("--minutes", type=float, default=40.0, help="the whole budget of the run")
+    add("--rounds", type=int, help="a number of rounds instead of a budget")
+    add("--steps", type=int, default=10, help="of the teacher's solver, 2 .. T")
+    add("--guidance", type=float, help="of the teacher; by default that of jdiff write")
+    add("--updates", type=int, default=64, help="of the student in a round")
+    add("--batch-size", type=int, default=64)
+    add("--learning-rate", type=float, default=1e-3, help="at its highest")
+    add("--ema-decay", type=float, default=0.999)
+    add("--delta", type=float, default=0.2, help="of the Huber loss, pixels in [-1, 1]")
+    add("--seed", type=int, default=0)
+    add("--resume", action="store_true", help="go on from the last checkpoint")
+    args = parser.parse_args()
+    for name in ("minutes", "rounds", "updates", "batch_size", "learning_rate"):
+        value = getattr(args, name)
+        if value is not None and not 0 < value < math.inf:
+            parser.error(f"{name} must be > 0, got {value}.")
+    if not 0.0 < args.delta <= 2.0:
+        parser.error(f"delta must be in (0, 2], got {args.delta}.")
+    if (args.out / "checkpoints").exists() != args.resume:
+        parser.error(
+            f"no run to resume in {args.out}."
+            if args.resume
+            else f"{args.out} holds a run: add --resume or choose another --out."
+        )
+    return args
+
+
+def draw_paths(args, teacher: jdiff.Model, number: int) -> jdiff.Batch:
+    """Returns the paths of one round, float16[N, steps + 1, H, W, C], with labels."""
+    labels = np.tile(np.arange(len(teacher.chars)), PATHS_PER_ROUND)
+    key = jax.random.fold_in(jax.random.key(args.seed), number)
+    batches = jdiff.generate(key, teacher, labels, args.steps, args.guidance)
+    # Halves: a path of ten steps takes 17 kB, and there are tens of thousands.
+    paths = [batch.path.astype(np.float16) for batch in batches]
+    return jdiff.Batch(np.concatenate(paths), labels)
+
+
+def make_step(args, student: jdiff.Model, optimizer):
+    """Returns the compiled step: (state, progress in [0, 1], batch) -> (state, ...)."""
+    loss_fn = jdiff.make_consistency_loss(
+        student.apply,
+        student.schedule,
+        student.prediction,
+        jdiff.karras_timesteps(student.schedule, args.steps),
+        functools.partial(jdiff.huber_loss, delta=args.delta),
+    )
+    train_step = jdiff.make_train_step(loss_fn, optimizer, args.ema_decay)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def step(state, progress, batch):
+        warm_up = jnp.minimum(progress / WARM_UP, 1.0)
+        rate = args.learning_rate * warm_up * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
+        state.opt_state.hyperparams["learning_rate"] = rate
+        return train_step(state, batch._replace(image=batch.image.astype(jnp.float32)))
+
+    return step
+
+
+@optax.inject_hyperparams
+def make_optimizer(learning_rate):
+    adam = optax.adam(learning_rate, b2=0.99)
+    return optax.chain(optax.clip_by_global_norm(1.0), adam)
+
+
+def learn(args, step, state, progress, rounds):
+    """Returns the state after one round's updates, and their mean metrics."""
+    random = np.random.default_rng([args.seed, int(state.step)])
+    paths = jdiff.Batch(*map(np.concatenate, zip(*rounds, strict=True)))
+    history = []
+    for _ in range(args.updates):
+        rows = random.integers(len(paths.label), size=args.batch_size)
+        batch = jdiff.Batch(paths.image[rows], paths.label[rows])
+        state, metrics = step(state, np.float32(progress), batch)
+        history.append(metrics)
+    return state, {k: float(np.mean([m[k] for m in history])) for k in history[0]}
+
+
+def save(args, state, description, facts) -> None:
+    """Writes the checkpoint and the weights."""
+    jdiff.save_state(args.out / "checkpoints", int(state.step), state, facts)
+    jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
+
+
+def distil(args, teacher, description, state, facts, step) -> None:
+    """The loop: draw paths, learn from all there are, save."""
+    began = time.monotonic() - facts["seconds"]
+    number, rounds = facts["round"], []
+    with tqdm(total=1.0, bar_format="{percentage:3.0f}%|{bar}| {postfix}") as bar:
+        while True:
+            seconds = time.monotonic() - began
+            share = seconds / 60 / args.minutes
+            progress = number / args.rounds if args.rounds else share
+            if progress >= 1.0:
+                break
+            # A run that is resumed has no paths yet, as one that begins.
+            for _ in range(1 if rounds else FIRST_ROUNDS):
+                rounds.append(draw_paths(args, teacher, number))
+                number += 1
+            rounds = rounds[-MOST_ROUNDS:]
+            state, metrics = learn(args, step, state, progress, rounds)
+            if not math.isfinite(metrics["loss"]):
+                raise ValueError(f"the loss must be finite, got {metrics['loss']}.")
+            save(args, state, description, {"seconds": seconds, "round": number})
+            line = {"step": int(state.step), "round": number} | metrics
+            with open(args.out / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            bar.update(min(progress, 1.0) - bar.n)
+            bar.set_postfix_str(
+                "one step {one_step:.4f}, all {loss:.4f}".format(**line)
+            )
+
+
+def main() -> None:
+    args = parse_args()
+    teacher = jdiff.load_model(args.weights)
+    if teacher.distilled or not teacher.has_null:
+        raise ValueError(f"weights must be of a UNet to distil, got {args.weights}.")
+    _, description = jdiff.load_weights(args.weights)
+    description |= {"distilled": True}
+    optimizer = make_optimizer(args.learning_rate)
+    key = jax.random.key(args.seed)
+    state = jdiff.init_train_state(
+        key, jax.tree.map(jnp.asarray, teacher.params), optimizer
+    )
+    step = make_step(args, teacher, optimizer)
+    # If paths cannot be drawn, it says so now, before there is a folder.
+    jdiff.generate(key, teacher, [0], args.steps, args.guidance)
+    facts = {"seconds": 0.0, "round": 0}
+    if args.resume:
+        state, facts = jdiff.restore_state(args.out / "checkpoints", state)
+    args.out.mkdir(parents=True, exist_ok=True)
+    distil(args, teacher, description, state, facts, step)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,143 @@
+"""Trains diffusion on the latents of an autoencoder.
+
+    python scripts/train_vae.py --out vae.safetensors
+    python scripts/train_latent.py --autoencoder vae.safetensors
+    jdiff write "Hello" --weights latent.safetensors
+
+The autoencoder is one that `train_vae.py` wrote, a PCA too; the weights written hold
+both. Every epoch draws its latents from the posteriors anew, all classes equally often.
+`--resume` goes on from the checkpoint beside the weights.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import train_vae
+
+import jdiff
+
+EPOCH_STEPS = 256
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="train_latent.py",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--autoencoder", type=Path, default=Path("vae.safetensors"))
+    add("--network", default="residual", choices=["mlp", "residual"])
+    add("--num-features", type=int, default=512, help="width of the network")
+    add("--num-layers", type=int, default=3, help="its hidden layers")
+    add("--label-dropout", type=float, default=0.1)
+    add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
+    add("--num-steps", type=int, default=1000, help="T of the schedule")
+    add("--prediction", default="v", choices=jdiff.PREDICTIONS)
+    train_vae.add_training_options(parser, Path("latent.safetensors"))
+    return parser.parse_args(argv)
+
+
+def describe(args, dataset: jdiff.data.Dataset, autoencoder_facts: dict) -> dict:
+    """Returns what `jdiff.build_model` needs to rebuild the model."""
+    names = (
+        "network",
+        "num_features",
+        "num_layers",
+        "schedule",
+        "num_steps",
+        "prediction",
+    )
+    facts = {name: getattr(args, name) for name in names}
+    return autoencoder_facts | facts | {"model": "latent", "chars": dataset.chars}
+
+
+def load_autoencoder(path: Path, dataset: jdiff.data.Dataset):
+    """Returns (autoencoder, its weights, its description), for images of this shape."""
+    params, facts = jdiff.load_weights(path)
+    autoencoder = jdiff.build_autoencoder(facts)
+    expected = jax.eval_shape(autoencoder.init, jax.random.key(0))
+    jdiff.checkpoints.check_params(params, expected, path)
+    shape = list(dataset.images.shape[1:])
+    if facts["image_shape"] != shape:
+        raise ValueError(
+            f"the autoencoder must be of images {shape}, got {facts['image_shape']}."
+        )
+    return autoencoder, params, facts
+
+
+def draw_latents(posteriors, labels: np.ndarray, num: int, seed: Sequence[int]):
+    """Returns a Batch of latents, drawn from posteriors of equally many of each class.
+
+    Args:
+        posteriors: moments float[N, L] of q(z | image).
+        labels: int[N].
+        num: how many latents.
+        seed: of the draw.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(labels, kind="stable")
+    present, starts, counts = np.unique(
+        labels[order], return_index=True, return_counts=True
+    )
+    k = rng.integers(len(present), size=num)
+    rows = order[starts[k] + rng.integers(counts[k])]
+    mean, variance = (moment[rows] for moment in posteriors)
+    noise = rng.standard_normal(mean.shape, np.float32)
+    z = mean + np.sqrt(variance) * noise
+    return jdiff.Batch(jnp.asarray(z), jnp.asarray(labels[rows], jnp.int32))
+
+
+def run(args: argparse.Namespace) -> None:
+    train_vae.check_args(args, "num_features", "num_layers", "num_steps")
+    dataset = jdiff.data.load(args.data, "train", args.data_dir)
+    autoencoder, fixed, facts = load_autoencoder(args.autoencoder, dataset)
+    facts = describe(args, dataset, facts)
+    make = {"mlp": jdiff.make_mlp, "residual": jdiff.models.make_residual_mlp}
+    network = make[args.network](len(dataset.chars), args.num_features, args.num_layers)
+    key = jax.random.key(args.seed)
+    params = jdiff.init_params(key, network, (autoencoder.num_latents,))
+    model = jdiff.build_model(facts, params | fixed)
+    # If samples cannot be drawn from it, it says so now, not at the end.
+    next(jdiff.generate(key, model, [0], num_steps=1))
+    loss_fn = jdiff.make_diffusion_loss(
+        model.apply,
+        model.schedule,
+        model.prediction,
+        null_label=len(model.chars),
+        label_dropout=args.label_dropout,
+    )
+    started = train_vae.start(args, loss_fn, params, EPOCH_STEPS)
+    posteriors = jdiff.encode_images(autoencoder, fixed, dataset.images)
+    num = EPOCH_STEPS * args.batch_size
+
+    def draw_data(done):
+        return draw_latents(posteriors, dataset.labels, num, [args.seed, done])
+
+    def write(params):
+        jdiff.save_weights(args.out, params | fixed, facts)
+
+    state = train_vae.train(args, started, draw_data, write)
+    test = train_vae.load_test(args)
+    posteriors = jdiff.encode_images(autoencoder, fixed, test.images)
+    data = draw_latents(posteriors, test.labels, 2**15, [args.seed, 0])
+    loss, _ = jax.jit(loss_fn)(state.ema_params, key, data)
+    print(f"loss of test images {loss:.4f}, of training images the lines above")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    try:
+        run(args)
+    except (ValueError, OSError) as error:
+        print(f"train_latent.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
