@@ -166,6 +166,7 @@ if TYPE_CHECKING:
         init_params,
         load_model,
         make_mlp,
+        make_residual_mlp,
         make_unet,
     )
     from jdiff.networks.embeddings import raw_level, sinusoidal
@@ -218,7 +219,7 @@ _LAZY = {
     "mixtures": "",
     "models": (
         "PREDICTIONS SCHEDULES Model build_model init_params load_model make_mlp "
-        "make_unet"
+        "make_residual_mlp make_unet"
     ),
     "networks.embeddings": "raw_level sinusoidal",
     "text": "EMNIST_CHARS compose decode encode typeset",
@@ -351,6 +352,7 @@ __all__ = [
     "make_learned_denoiser",
     "make_loss_aware_loss",
     "make_mlp",
+    "make_residual_mlp",
     "make_train_step",
     "make_unet",
     "make_vae",

@@ -183,8 +183,9 @@ def _model(args: argparse.Namespace) -> Any:
         raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
     if args.steps < 1:
         raise ValueError(f"--steps must be >= 1, got {args.steps}.")
-    from jdiff import models
+    from jdiff import compiled, models
 
+    compiled.keep_compiled()
     shipped = {
         "unet": models.SHIPPED_WEIGHTS,
         "latent": models.SHIPPED_LATENT,

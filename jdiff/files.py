@@ -36,6 +36,11 @@ def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
     return path
 
 
+def user_cache() -> Path:
+    """Returns jdiff's folder in the user's cache, which need not exist."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdiff"
+
+
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Returns a context with the path of a draft, which becomes `path` at its end.

@@ -1,20 +1,20 @@
-"""Images as arrays, and arrays as PNG and GIF files.
+"""Images as arrays, and arrays as PNG files, in any two colours.
 
-Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several.
+Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several. A page
+is a grey one, and dark on white: in a file its black becomes ink, its white paper.
 """
 
 import math
 import os
-from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor
 
 from jdiff.files import atomic_write, check_output
 
-_GREYS = 8  # of an animation: more make noise, which hardly compresses, far larger
-_COUNTER_SIZE = 13  # of the step counter's letters, in pixels
-_COUNTER_GREY = 120
+Colour = tuple[int, int, int, int]  # red, green, blue, alpha, each in [0, 255]
+BLACK: Colour = (0, 0, 0, 255)
+WHITE: Colour = (255, 255, 255, 255)
 
 
 def to_uint8(x: np.ndarray) -> np.ndarray:
@@ -56,7 +56,7 @@ def tile(
     images = np.asarray(images)
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
-    _check(images, "images", 3)
+    check_images(images, "images", 3)
     if num_columns is None:
         num_columns = math.ceil(math.sqrt(len(images)))
     if num_columns < 1 or padding < 0:
@@ -73,60 +73,103 @@ def tile(
     return np.pad(grid, [border[::-1], border[::-1], *colours])
 
 
-def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
+def parse_colour(name: str) -> Colour:
+    """Returns the colour that a name or #rrggbb stands for, opaque.
+
+    Raises:
+        ValueError: it stands for none.
+
+    >>> parse_colour("navy"), parse_colour("#fff8e7")
+    ((0, 0, 128, 255), (255, 248, 231, 255))
+    """
+    try:
+        red, green, blue = ImageColor.getrgb(name)
+    except ValueError:
+        raise ValueError(
+            f"a colour must be a name, as navy, or #rrggbb, as #fff8e7, got {name!r}."
+        ) from None
+    return red, green, blue, 255
+
+
+def colour_ramp(ink: Colour, paper: Colour, num_levels: int = 256) -> np.ndarray:
+    """Returns the colours from ink to paper, uint8[num_levels, 4].
+
+    They are mixed by weight and opacity, so that the edge of ink on paper that lets
+    the ground shine through has the colour of ink alone.
+    """
+    share = np.linspace(1.0, 0.0, num_levels)[:, None]
+    ink_part, paper_part = share * ink[3], (1.0 - share) * paper[3]
+    alpha = ink_part + paper_part
+    mixed = ink_part * ink[:3] + paper_part * paper[:3]
+    mixed = np.where(alpha > 0, mixed / np.maximum(alpha, 1e-6), ink[:3])
+    return np.rint(np.hstack([mixed, alpha])).astype(np.uint8)
+
+
+def colour_page(page: np.ndarray, colours: np.ndarray) -> Image.Image:
+    """Returns a grey page uint8[H, W] as an image in a ramp of colours uint8[n, 4]."""
+    levels = np.rint(np.arange(256) * ((len(colours) - 1) / 255.0)).astype(np.uint8)
+    image = Image.fromarray(levels[page])
+    image.putpalette(colours[:, :3].tobytes())
+    if colours[:, 3].min() < 255:
+        image.info["transparency"] = colours[:, 3].tobytes()
+    return image
+
+
+def save_png(
+    path: str | os.PathLike,
+    image: np.ndarray,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+) -> None:
     """Writes an image as a PNG file, whole or not at all.
 
     Args:
         path: a name that ends in .png, in a folder that exists.
         image: uint8[H, W] or uint8[H, W, 3].
+        ink: what black becomes; for grey images only.
+        paper: what white becomes; with an alpha of 0 it is transparent.
+        dpi: pixels per inch, > 0, written to the file.
 
     Raises:
         ValueError: an argument is not as described.
     """
     path = check_output(path, ".png")
     image = np.asarray(image)
-    _check(image, "image", 2)
+    check_images(image, "image", 2)
+    options = dpi_option(dpi)
+    if (ink, paper) == (BLACK, WHITE):
+        picture = Image.fromarray(image)
+    else:
+        check_grey(image)
+        picture = colour_page(image, colour_ramp(ink, paper))
     with atomic_write(path) as draft:
-        Image.fromarray(image).save(draft, format="PNG", optimize=True)
+        picture.save(draft, format="PNG", optimize=True, **options)
 
 
-def save_gif(
-    path: str | os.PathLike,
-    frames: np.ndarray,
-    steps: Sequence[int] | None = None,
-    hold: int = 20,
-    frame_ms: int = 80,
-) -> None:
-    """Writes frames as an animation that repeats for ever, whole or not at all.
-
-    Args:
-        path: a name that ends in .gif, in a folder that exists.
-        frames: dark on white, uint8[F, H, W], F >= 1.
-        steps: int[F]; if given, a strip under each frame says `t = 250`.
-        hold: the last frame lasts as long as this many frames, >= 1.
-        frame_ms: duration of a frame, a multiple of 10; browsers refuse < 20.
+def dpi_option(dpi: float | None) -> dict[str, tuple[float, float]]:
+    """Returns Pillow's argument for a PNG of so many pixels per inch.
 
     Raises:
-        ValueError: an argument is not as described.
+        ValueError: dpi is not in [1, 10000].
     """
-    path = check_output(path, ".gif")
-    frames = np.asarray(frames)
-    _check(frames, "frames", 3)
-    if frames.ndim != 3:
-        raise ValueError(f"frames must be grey, got {list(frames.shape)}.")
-    if hold < 1 or frame_ms < 20 or frame_ms % 10:
-        got = f"{hold} and {frame_ms}"
-        raise ValueError(f"hold must be >= 1, frame_ms 20, 30, 40 ..., got {got}.")
-    if steps is not None:
-        frames = _numbered(frames, steps)
-    images = [_few_greys(frame) for frame in frames]
-    durations = [frame_ms] * (len(images) - 1) + [frame_ms * hold]
-    options = {"append_images": images[1:], "duration": durations, "loop": 0}
-    with atomic_write(path) as draft:
-        images[0].save(draft, format="GIF", save_all=True, **options)
+    if dpi is None:
+        return {}
+    if not 1 <= dpi <= 10_000:
+        raise ValueError(f"dpi must be in [1, 10000], got {dpi}.")
+    return {"dpi": (dpi, dpi)}
 
 
-def _check(images: np.ndarray, name: str, rank: int) -> None:
+def check_grey(page: np.ndarray) -> None:
+    """Raises ValueError if a page is not grey, uint8[H, W], and not empty."""
+    if page.dtype != np.uint8 or page.ndim != 2 or page.size == 0:
+        raise ValueError(
+            f"a page must be grey, uint8[H, W], and not empty, "
+            f"got {page.dtype}{list(page.shape)}."
+        )
+
+
+def check_images(images: np.ndarray, name: str, rank: int) -> None:
     grey = images.ndim == rank
     colour = images.ndim == rank + 1 and images.shape[-1] == 3
     if images.dtype != np.uint8 or not (grey or colour) or images.size == 0:
@@ -134,26 +177,3 @@ def _check(images: np.ndarray, name: str, rank: int) -> None:
             f"{name} must be uint8, grey or RGB and not empty, "
             f"got {images.dtype}{list(images.shape)}."
         )
-
-
-def _numbered(frames: np.ndarray, steps: Sequence[int]) -> np.ndarray:
-    """Returns the frames with a strip of paper below each that says its step."""
-    if len(steps) != len(frames):
-        raise ValueError(f"got {len(steps)} steps for {len(frames)} frames.")
-    font = ImageFont.load_default(_COUNTER_SIZE)
-    strips = []
-    for step in steps:
-        strip = Image.new("L", (frames.shape[2], 2 * _COUNTER_SIZE), 255)
-        place = (_COUNTER_SIZE // 2, _COUNTER_SIZE // 4)
-        ImageDraw.Draw(strip).text(place, f"t = {step}", fill=_COUNTER_GREY, font=font)
-        strips.append(np.asarray(strip))
-    return np.concatenate([frames, np.stack(strips)], axis=1)
-
-
-def _few_greys(frame: np.ndarray) -> Image.Image:
-    """Returns a frame in a palette of greys from black to white."""
-    greys = np.linspace(0, 255, _GREYS).round().astype(np.uint8)
-    levels = np.rint(frame / 255.0 * (_GREYS - 1)).astype(np.uint8)
-    image = Image.fromarray(levels)
-    image.putpalette(np.repeat(greys, 3).tobytes())
-    return image

@@ -159,8 +159,7 @@ def _make_network(description: dict[str, Any]) -> hk.Transformed:
     num_classes = len(description["chars"])
     if "autoencoder" in description:
         facts = description["num_features"], description["num_layers"]
-        make = {"mlp": make_mlp, "residual": make_residual_mlp}
-        return make[description["network"]](num_classes, *facts)
+        return make_residual_mlp(num_classes, *facts)
     return make_unet(
         num_classes, description["num_channels"], description["num_blocks"]
     )

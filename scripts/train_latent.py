@@ -32,9 +32,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--autoencoder", type=Path, default=Path("vae.safetensors"))
-    add("--network", default="residual", choices=["mlp", "residual"])
-    add("--num-features", type=int, default=512, help="width of the network")
-    add("--num-layers", type=int, default=3, help="its hidden layers")
+    add("--num-features", type=int, default=256, help="width of the network")
+    add("--num-layers", type=int, default=2, help="its hidden layers")
     add("--label-dropout", type=float, default=0.1)
     add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
@@ -45,14 +44,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def describe(args, dataset: jdiff.data.Dataset, autoencoder_facts: dict) -> dict:
     """Returns what `jdiff.build_model` needs to rebuild the model."""
-    names = (
-        "network",
-        "num_features",
-        "num_layers",
-        "schedule",
-        "num_steps",
-        "prediction",
-    )
+    names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
     return autoencoder_facts | facts | {"model": "latent", "chars": dataset.chars}
 
@@ -98,8 +90,8 @@ def run(args: argparse.Namespace) -> None:
     dataset = jdiff.data.load(args.data, "train", args.data_dir)
     autoencoder, fixed, facts = load_autoencoder(args.autoencoder, dataset)
     facts = describe(args, dataset, facts)
-    make = {"mlp": jdiff.make_mlp, "residual": jdiff.models.make_residual_mlp}
-    network = make[args.network](len(dataset.chars), args.num_features, args.num_layers)
+    width = args.num_features, args.num_layers
+    network = jdiff.make_residual_mlp(len(dataset.chars), *width)
     key = jax.random.key(args.seed)
     params = jdiff.init_params(key, network, (autoencoder.num_latents,))
     model = jdiff.build_model(facts, params | fixed)

@@ -38,10 +38,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--autoencoder", default="mlp", choices=jdiff.AUTOENCODERS)
-    add("--num-latents", type=int, default=32)
+    add("--num-latents", type=int, default=40)
     add("--widths", type=int, nargs="*", default=[384, 192], help="of the encoder")
     add("--decoder", default="gaussian", choices=DECODERS, help="what pixels are")
-    add("--beta", type=float, default=1.0, help="weight of the divergence")
+    add("--beta", type=float, default=0.25, help="weight of the divergence")
     add_training_options(parser, Path("vae.safetensors"))
     return parser.parse_args(argv)
 
@@ -50,7 +50,7 @@ def add_training_options(parser: argparse.ArgumentParser, out: Path) -> None:
     add = parser.add_argument
     add("--data", default="emnist/byclass", help="emnist/NAME, mnist, glyphs, FILE.npz")
     add("--data-dir", help="where the data set lies; otherwise JDIFF_DATA_DIR, cache")
-    add("--batch-size", type=int, default=512)
+    add("--batch-size", type=int, default=256)
     add("--learning-rate", type=float, default=2e-3, help="at its highest")
     add("--ema-decay", type=float, default=0.999)
     add("--minutes", type=float, default=15.0, help="the budget of time")

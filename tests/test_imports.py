@@ -51,6 +51,7 @@ ALLOWED = {
     "data": {"data", "files", "text"},
     "text": set(),
     "files": set(),
+    "compiled": {"files"},
     "images": {"files", "text"},
     "checkpoints": {"files"},
     "models": CORE | {"networks", "checkpoints", "mixtures", "latents"},
@@ -59,7 +60,7 @@ ALLOWED = {
     "metrics": {"judge", "data", "metrics"},
     "evaluation": {"judge", "data", "metrics"},
     "report": {"evaluation", "images", "metrics"},
-    "cli": CORE | LEAVES | {"images", "models", "generation"} | BENCHMARK,
+    "cli": CORE | LEAVES | {"compiled", "images", "models", "generation"} | BENCHMARK,
     "__main__": {"cli"},
 }
 HEAVY = ["haiku", "optax", "orbax", "tensorflow", "tensorflow_datasets"]

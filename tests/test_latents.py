@@ -21,7 +21,6 @@ FACTS = {
     "num_latents": 3,
     "widths": [8],
     "image_shape": [8, 8, 1],
-    "network": "residual",
     "num_features": 8,
     "num_layers": 2,
     "schedule": "cosine",
@@ -74,7 +73,7 @@ def random_model(**changes):
     """A model with weights that are not trained, but not 0 either."""
     facts = FACTS | changes
     autoencoder = jdiff.build_autoencoder(facts)
-    network = jdiff.models.make_residual_mlp(2, facts["num_features"], facts["num_layers"])
+    network = jdiff.make_residual_mlp(2, facts["num_features"], facts["num_layers"])
     params = jdiff.init_params(KEY, network, (3,)) | autoencoder.init(KEY)
     leaves, tree = jax.tree.flatten(params)
     keys = jax.random.split(KEY, len(leaves))
@@ -282,6 +281,20 @@ def test_an_autoencoder_of_other_images_is_refused(load, trained, tmp_path, caps
             [*argv, "--autoencoder", str(trained / "vae_mlp.safetensors")]
         )
     assert "must be of images [12, 8, 1], got [8, 8, 1]" in capsys.readouterr().err
+
+
+def test_a_residual_network_begins_at_0_and_knows_level_and_label():
+    network = jdiff.make_residual_mlp(2, 8, 2)
+    params = jdiff.init_params(KEY, network, (3,))
+    x_t = jax.random.normal(KEY, (4, 3))
+    log_snr, label = jnp.array([0.0, 1.0, 0.0, 0.0]), jnp.array([0, 0, 1, 2])
+    assert not network.apply(params, x_t, log_snr, label).any()
+    model = random_model()
+    same = jnp.broadcast_to(x_t[0], (4, 3))
+    rows = np.asarray(model.apply(model.params, same, log_snr, label))
+    assert len(np.unique(rows.round(5), axis=0)) == 4
+    with pytest.raises(ValueError, match="num_layers must be >= 1, got 0"):
+        jdiff.init_params(KEY, jdiff.make_residual_mlp(2, 8, 0), (3,))
 
 
 def test_facts_of_a_file_are_json(trained):

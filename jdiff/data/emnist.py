@@ -21,6 +21,7 @@ import numpy as np
 from jdiff.data import tfds
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, check_labels
 from jdiff.data.idx import describe, read_idx
+from jdiff.files import user_cache
 
 # EMNIST's mapping files, label by label. bymerge and balanced keep only the small
 # letters that do not look like their capital; letters gives both, here the capital.
@@ -141,7 +142,7 @@ def _find(
         return _find_in_named(source, Path(data_dir).expanduser(), "data_dir")
     if named := os.environ.get("JDIFF_DATA_DIR"):
         return _find_in_named(source, Path(named).expanduser(), "JDIFF_DATA_DIR")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jdiff"
+    cache = user_cache()
     found = _look_in(source, cache)
     if found is None:
         tfds.download(source.name, cache)

@@ -1,0 +1,252 @@
+"""Where each glyph of a text goes on a page.
+
+EMNIST scales every character to one box: 'a' is as tall as 'A', 'g' sits as high as
+'x'. `typeset` measures the finished glyphs and gives each its place; `compose` draws
+them there, or any earlier state of them, so that nothing moves in an animation:
+
+    layout = typeset(text, glyphs)             # from the finished glyphs
+    page = compose(layout, glyphs)             # uint8[H, W]
+    for frame in compose_frames(layout, path): # uint8[F, N, h, w], page by page
+"""
+
+import math
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from jdiff.lines import (
+    BEARING,
+    FLUSH_LEFT,
+    Alignment,
+    Word,
+    break_lines,
+    paragraphs,
+    place_glyphs,
+    read_words,
+    stray,
+)
+from jdiff.text import BLANKS
+
+# Lengths in units of the height of a capital, as in a schoolbook of handwriting.
+X_HEIGHT = 0.66
+ASCENT = 1.05
+DESCENT = 0.36
+LINE_HEIGHT = 1.75
+MARGIN = 0.6
+PEN = 0.115  # thickness of a stroke
+JITTER = 0.04  # how far a glyph may stray from its line, up or down
+MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
+
+MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
+MAX_SIDE = 65_000  # pixels: what a GIF can count, and room for its step counter
+MAX_PIXELS = 89_000_000  # of a page: programs that open more warn of an attack
+
+# How far the ink reaches below and above the baseline, and how wide it may be: a
+# flat capital, scaled to its height, would be wider than the ones beside it.
+_CAPITAL = (0.0, 1.0, 0.95)
+_SHAPES = {
+    **dict.fromkeys("0123456789", (0.0, 0.96, 0.8)),
+    **dict.fromkeys("aceonrsuvxz", (0.0, X_HEIGHT, 0.78)),
+    **dict.fromkeys("mw", (0.0, X_HEIGHT, 1.05)),
+    **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
+    **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
+    **dict.fromkeys("MW", (0.0, 1.0, 1.25)),
+    **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
+    "j": (DESCENT, 0.91, 0.8),
+}
+_WIDEST = 1.25 + 2 * BEARING
+
+_BORDER = np.array([-2.0, -2.0, 2.0, 2.0])  # pixels of a glyph around its ink
+BLUR = 2.5  # pixels of a glyph from paper to full ink across an edge, in EMNIST
+
+
+class Layout(NamedTuple):
+    """Where each glyph goes; a rectangle is (left, top, right, bottom).
+
+    Attributes:
+        height, width: of the page, in pixels.
+        source: the part of each glyph that is drawn, in its pixels, float[N, 4].
+        target: where on the page it is drawn, in pixels, float[N, 4].
+        threshold: grey level where ink begins, float[N]; a high one thins strokes.
+    """
+
+    height: int
+    width: int
+    source: np.ndarray
+    target: np.ndarray
+    threshold: np.ndarray
+
+
+def typeset(
+    text: str,
+    glyphs: np.ndarray,
+    cap_height: float = 44.0,
+    width: int | None = None,
+    height: int | None = None,
+    margin: float = MARGIN,
+    align: Alignment = FLUSH_LEFT,
+    jitter: float = JITTER,
+) -> Layout:
+    """Returns the layout of glyph images as lines of text.
+
+    Flush left, a glyph's place depends on the text before it and on its own word, on
+    nothing that follows. The same arguments give the same page.
+
+    Args:
+        text: what the glyphs say; its blanks and line ends are kept.
+        glyphs: one image for each character that is drawn, uint8[N, h, w].
+        cap_height: height of a capital on the page, in pixels, > 0.
+        width: of the page, in pixels; words that do not fit move to the next line.
+            By default as wide as the longest line of the text.
+        height: of the page, in pixels; by default as high as the lines need.
+        margin: paper around the text, in heights of a capital, [0.1, 10].
+        align: what becomes of the room that a line leaves free.
+        jitter: how far a glyph may stray from its line, up or down, by itself and
+            with its neighbours, in heights of a capital, [0, 0.1]; 0 is a ruler.
+
+    Raises:
+        ValueError: see `check_page`; or text and glyphs differ in number, or the
+            page is too narrow for a word, too low for the lines, or too large.
+    """
+    check_page(text, cap_height, width, height, margin, jitter)
+    drawn = text.translate(BLANKS)
+    check_glyphs(glyphs, len(drawn) or 1)
+    glyphs = np.asarray(glyphs, np.float32) / 255.0
+    ink = np.array([_ink_box(glyph) for glyph in glyphs])
+    below, above, widest = np.array([_SHAPES.get(c, _CAPITAL) for c in drawn]).T
+    ratio = (ink[:, 2] - ink[:, 0]) / (ink[:, 3] - ink[:, 1])
+    widths = np.minimum((below + above) * ratio, widest)
+    room = math.inf if width is None else width / cap_height - 2 * margin
+    words = read_words(text, widths)
+    _check_words(words, room, cap_height, margin)
+    lines = break_lines(words, room)
+    left, row = place_glyphs(lines, room, align)
+    left += margin
+    line = margin + ASCENT + row * LINE_HEIGHT + jitter * stray(len(left))
+    place = cap_height * np.stack([left, line - above, left + widths, line + below], 1)
+    scale = (place[:, 2:] - place[:, :2]) / (ink[:, 2:] - ink[:, :2])
+    if width is None:
+        width = math.ceil(cap_height * margin + place[:, 2].max())
+    return Layout(
+        height=_page_height(len(lines), cap_height, width, height, margin),
+        width=width,
+        source=ink + _BORDER,
+        target=place + _BORDER * np.tile(scale, 2),
+        threshold=_thresholds(glyphs, PEN * cap_height / np.sqrt(scale.prod(1))),
+    )
+
+
+def check_page(
+    text: str,
+    cap_height: float = 44.0,
+    width: int | None = None,
+    height: int | None = None,
+    margin: float = MARGIN,
+    jitter: float = JITTER,
+) -> None:
+    """Raises what `typeset` would raise whatever the glyphs: call it before sampling.
+
+    Args: as for `typeset`.
+
+    Raises:
+        ValueError: an argument is not as described, or the text is longer than
+            10,000 characters, or does not fit on the page, or the page would have
+            more than 65,000 pixels along a side or 89 million in all.
+    """
+    if not 0 < cap_height < math.inf:
+        raise ValueError(f"cap_height must be positive, got {cap_height}.")
+    if not MAX_JITTER <= margin <= 10:
+        raise ValueError(f"margin must be in [{MAX_JITTER}, 10], got {margin}.")
+    if not 0 <= jitter <= MAX_JITTER:
+        raise ValueError(f"jitter must be in [0, {MAX_JITTER}], got {jitter}.")
+    if len(text) > MAX_LENGTH:
+        raise ValueError(
+            f"a text has at most {MAX_LENGTH} characters, got {len(text)}."
+        )
+    least = 2 * margin * cap_height + 1
+    if width is not None and not least <= width <= MAX_SIDE:
+        raise ValueError(
+            f"width must be in [{math.ceil(least)}, {MAX_SIDE}] pixels, got {width}."
+        )
+    rows = paragraphs(text)
+    longest = max(map(len, rows))
+    if width is None and longest * _WIDEST * cap_height + least > MAX_SIDE:
+        raise ValueError(
+            f"a line of {longest} characters needs a width to be wrapped at: "
+            f"a page is at most {MAX_SIDE} pixels wide."
+        )
+    _page_height(len(rows), cap_height, width or 1, height, margin)
+
+
+def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
+    """Raises ValueError if glyphs are not uint8[..., num_glyphs, h, w]."""
+    if glyphs.dtype != np.uint8 or glyphs.ndim < 3 or glyphs.shape[-3] != num_glyphs:
+        got = f"{glyphs.dtype}{list(glyphs.shape)}"
+        raise ValueError(f"glyphs must be uint8[..., {num_glyphs}, h, w], got {got}.")
+
+
+def _check_words(
+    words: list[list[Word]], room: float, cap_height: float, margin: float
+) -> None:
+    widest = max(chain.from_iterable(words), key=lambda word: word.width)
+    if widest.width > room:
+        needs = math.ceil(cap_height * (widest.width + 2 * margin))
+        got = round(cap_height * (room + 2 * margin))
+        raise ValueError(
+            f"page too narrow for the word {widest.chars!r}: "
+            f"it needs a width of {needs} pixels, got {got}."
+        )
+
+
+def _page_height(
+    num_lines: int, cap_height: float, width: int, height: int | None, margin: float
+) -> int:
+    """Returns the height of a page in pixels, as asked for or as its lines need.
+
+    Raises:
+        ValueError: the page is too low for its lines, or too large.
+    """
+    extent = 2 * margin + ASCENT + DESCENT + (num_lines - 1) * LINE_HEIGHT
+    needed = math.ceil(cap_height * extent)
+    if height is not None and height < needed:
+        raise ValueError(
+            f"page too low for the text: "
+            f"it needs a height of {needed} pixels, got {height}."
+        )
+    height = height or needed
+    if height > MAX_SIDE or width * height > MAX_PIXELS:
+        raise ValueError(
+            f"a page is at most {MAX_SIDE} pixels high and {MAX_PIXELS} in all, "
+            f"got {width} x {height}."
+        )
+    return height
+
+
+def _ink_box(glyph: np.ndarray) -> tuple[float, float, float, float]:
+    """Returns the rectangle around the ink of a glyph in [0, 1], float[h, w].
+
+    Faint pixels do not count, nor does the outermost 1% of the ink on any side: a
+    speck must not shrink the letter. Without ink it is the middle of the image.
+    """
+    height, width = glyph.shape
+    ink = np.where(glyph > 0.3, glyph, 0.0)
+    if ink.sum() < 3.0:
+        return width / 4, height / 7, width * 3 / 4, height * 6 / 7
+    share = [np.cumsum(ink.sum(axis)) / ink.sum() for axis in (0, 1)]
+    (x_0, x_1), (y_0, y_1) = [np.searchsorted(s, [0.01, 0.99]) for s in share]
+    return x_0, y_0, x_1 + 1, y_1 + 1
+
+
+def _thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
+    """Returns grey levels that make strokes about as thick as the pen, float[N].
+
+    A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
+    so w = 2 area / variation. Raising the level where ink begins by 1 / BLUR moves
+    both edges one pixel inwards; bounded, lest strokes break and loops fill.
+    """
+    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
+    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
+    variation = np.hypot(slope_y, slope_x).sum((1, 2))
+    thickness = 2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6)
+    return np.clip(0.5 + 0.5 * (thickness - pen) / BLUR, 0.3, 0.62)
