@@ -89,6 +89,7 @@ from jdiff.solvers import ddim, ddpm, dpmpp_2m, heun, unipc
 if TYPE_CHECKING:
     from jdiff import data, gaussian, linear, mixtures
     from jdiff.analytic import analytic_start, class_normal
+    from jdiff.animations import save_apng, save_gif, save_webp
     from jdiff.checkpoints import (
         WeightsError,
         load_weights,
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
     from jdiff.evaluation import Evaluation, Figures, evaluate
     from jdiff.files import atomic_write, check_output
     from jdiff.generation import generate
-    from jdiff.images import on_paper, save_gif, save_png, tile, to_uint8
+    from jdiff.images import on_paper, parse_colour, save_png, tile, to_uint8
     from jdiff.importance import (
         LossHistory,
         init_history,
@@ -144,6 +145,7 @@ if TYPE_CHECKING:
         split_output,
     )
     from jdiff.lineardiffusion import LinearDiffusion
+    from jdiff.lines import CENTRED, FLUSH_LEFT, FLUSH_RIGHT, JUSTIFIED, Alignment
     from jdiff.metrics import (
         LOOK_ALIKES,
         Copying,
@@ -170,7 +172,8 @@ if TYPE_CHECKING:
         make_unet,
     )
     from jdiff.networks.embeddings import raw_level, sinusoidal
-    from jdiff.text import EMNIST_CHARS, compose, decode, encode, typeset
+    from jdiff.pages import compose, compose_frames
+    from jdiff.text import EMNIST_CHARS, decode, encode
     from jdiff.training import (
         BalancedData,
         Batch,
@@ -181,16 +184,19 @@ if TYPE_CHECKING:
         make_epoch,
         make_train_step,
     )
+    from jdiff.typesetting import Layout, check_page, typeset
+    from jdiff.vector import save_svg, trace_outlines
 
 _LAZY = {
     "analytic": "analytic_start class_normal",
+    "animations": "save_apng save_gif save_webp",
     "checkpoints": ("WeightsError load_weights restore_state save_state save_weights"),
     "data": "",
     "evaluation": "Evaluation Figures evaluate",
     "files": "atomic_write check_output",
     "gaussian": "",
     "generation": "generate",
-    "images": "on_paper save_gif save_png tile to_uint8",
+    "images": "on_paper parse_colour save_png tile to_uint8",
     "importance": (
         "LossHistory init_history make_loss_aware_loss record_losses step_probabilities"
     ),
@@ -211,6 +217,7 @@ _LAZY = {
     ),
     "linear": "",
     "lineardiffusion": "LinearDiffusion",
+    "lines": "CENTRED FLUSH_LEFT FLUSH_RIGHT JUSTIFIED Alignment",
     "metrics": (
         "LOOK_ALIKES Copying Estimate Legibility bootstrap_share copying "
         "frechet_distance kernel_distance legibility nearest precision_recall "
@@ -222,11 +229,14 @@ _LAZY = {
         "make_residual_mlp make_unet"
     ),
     "networks.embeddings": "raw_level sinusoidal",
-    "text": "EMNIST_CHARS compose decode encode typeset",
+    "pages": "compose compose_frames",
+    "text": "EMNIST_CHARS decode encode",
     "training": (
         "BalancedData Batch TrainState balance draw_batch init_train_state "
         "make_epoch make_train_step"
     ),
+    "typesetting": "Layout check_page typeset",
+    "vector": "save_svg trace_outlines",
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names.split()}
 
@@ -234,7 +244,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AUTOENCODERS",
+    "CENTRED",
     "EMNIST_CHARS",
+    "FLUSH_LEFT",
+    "FLUSH_RIGHT",
+    "JUSTIFIED",
     "LOOK_ALIKES",
     "MERGED_CHARS",
     "PIXEL",
@@ -245,6 +259,7 @@ __all__ = [
     "PREDICT_V",
     "PREDICT_X_0",
     "SCHEDULES",
+    "Alignment",
     "Autoencoder",
     "BalancedData",
     "Batch",
@@ -258,6 +273,7 @@ __all__ = [
     "FlowBits",
     "Gaussian",
     "Judge",
+    "Layout",
     "Legibility",
     "LinearDiffusion",
     "LossHistory",
@@ -282,10 +298,12 @@ __all__ = [
     "build_autoencoder",
     "build_model",
     "check_output",
+    "check_page",
     "churned",
     "class_normal",
     "clip_x_0",
     "compose",
+    "compose_frames",
     "consistency",
     "copying",
     "corrected",
@@ -362,6 +380,7 @@ __all__ = [
     "mixtures",
     "nearest",
     "on_paper",
+    "parse_colour",
     "pixel_decoder",
     "precision_recall",
     "precondition",
@@ -377,9 +396,12 @@ __all__ = [
     "rescale",
     "restore_state",
     "sample",
+    "save_apng",
     "save_gif",
     "save_png",
     "save_state",
+    "save_svg",
+    "save_webp",
     "save_weights",
     "sigmoid_schedule",
     "sinusoidal",
@@ -393,6 +415,7 @@ __all__ = [
     "tile",
     "timesteps",
     "to_uint8",
+    "trace_outlines",
     "typeset",
     "uniform_weight",
     "unipc",

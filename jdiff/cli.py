@@ -7,11 +7,12 @@ arguments have been read, so `jdiff --help` answers at once.
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from jdiff import writing
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
@@ -36,10 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     write = commands.add_parser("write", help="write a sentence in handwriting")
     write.set_defaults(run=_write)
     write.add_argument("text", help=r"what to write; \n begins a new line")
-    write.add_argument("--out", type=Path, help="the picture, F.png (and F.gif)")
-    write.add_argument("--no-gif", action="store_true", help="only the PNG")
-    write.add_argument("--no-counter", action="store_true", help="no step in the GIF")
-    write.add_argument("--no-hold", action="store_true", help="do not hold the end")
+    writing.add_options(write)
 
     sample = commands.add_parser("sample", help="draw characters, for a file")
     sample.set_defaults(run=_sample)
@@ -75,27 +73,16 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(args: argparse.Namespace) -> None:
-    from jdiff import files, images, text
+    from jdiff import text
 
     message = args.text.replace("\\n", "\n")
-    out = args.out or Path(_slug(message) + ".png")
-    if out.suffix.lower() not in (".png", ".gif", ""):
-        raise ValueError(f"--out must end in .png or .gif, got {out}.")
-    picture = files.check_output(out.with_suffix(".png"), ".png")
-    animation = files.check_output(out.with_suffix(".gif"), ".gif")
+    outputs = writing.check_options(args, message)
     model = _model(args)
     labels = text.encode(message, model.chars)
-
-    x_0, path, times = _run(args, model, labels, with_path=not args.no_gif)
-    layout = text.typeset(message, x_0)
-    images.save_png(picture, images.on_paper(text.compose(layout, x_0)))
-    print(f"wrote {picture}")
-    if args.no_gif:
-        return
-    frames = images.on_paper(text.compose(layout, path))
-    steps = None if args.no_counter else times
-    images.save_gif(animation, frames, steps, hold=1 if args.no_hold else 20)
-    print(f"wrote {animation}")
+    with_path = not args.no_gif and any(map(writing.is_animated, outputs))
+    writing.save(args, message, outputs, *_run(args, model, labels, with_path))
+    for output in outputs:
+        print(f"wrote {output}")
 
 
 def _sample(args: argparse.Namespace) -> None:
@@ -240,8 +227,3 @@ def _progress(batches: Iterator[Any], total: int) -> Iterator[Any]:
         for batch in batches:
             yield batch
             bar.update(len(batch.x_0))
-
-
-def _slug(text: str) -> str:
-    """Returns a file name for a text: "Hello World" -> "hello_world"."""
-    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "jdiff"

@@ -93,17 +93,17 @@ def generate(
     # The complaints of these two come before the work, and on concrete tables.
     solver(model.schedule)
     sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
-    static = model._replace(params=None, schedule=None)
-    plan = static, solver, guidance != 1.0, with_path
+    plan = solver, guidance != 1.0, with_path
     tables = model.params, model.schedule, times, np.float32(guidance)
-    return _batches(key, labels, tables, plan, batch_size)
+    return _batches(key, model, labels, tables, plan, batch_size)
 
 
-def _batches(key, labels, tables, plan, batch_size):
+def _batches(key, model, labels, tables, plan, batch_size):
+    static = model._replace(params=None, schedule=None)
     for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
         batch = labels[np.minimum(index, len(labels) - 1)]
-        result = _sample_batch(key, index, batch, tables, plan)
+        result = _sample_batch(key, index, batch, tables, (static, *plan))
         left = min(batch_size, len(labels) - start)
         yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
 

@@ -129,7 +129,7 @@ def save_png(
         image: uint8[H, W] or uint8[H, W, 3].
         ink: what black becomes; for grey images only.
         paper: what white becomes; with an alpha of 0 it is transparent.
-        dpi: pixels per inch, > 0, written to the file.
+        dpi: pixels per inch, in [1, 10000], written to the file.
 
     Raises:
         ValueError: an argument is not as described.

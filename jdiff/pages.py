@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdiff.typesetting import BLUR, Layout, check_glyphs
+from jdiff.ink import BLUR
+from jdiff.typesetting import Layout, check_glyphs
 
 _SHARP = 2.0  # pixels of the page from paper to full ink across an edge
 

@@ -1,12 +1,11 @@
 """Where each glyph of a text goes on a page.
 
-EMNIST scales every character to one box: 'a' is as tall as 'A', 'g' sits as high as
-'x'. `typeset` measures the finished glyphs and gives each its place; `compose` draws
+`typeset` measures the finished glyphs and gives each its place; `compose` draws
 them there, or any earlier state of them, so that nothing moves in an animation:
 
-    layout = typeset(text, glyphs)             # from the finished glyphs
-    page = compose(layout, glyphs)             # uint8[H, W]
-    for frame in compose_frames(layout, path): # uint8[F, N, h, w], page by page
+    layout = typeset(text, glyphs)          # from the finished glyphs
+    page = compose(layout, glyphs)          # uint8[H, W]
+    frames = compose_frames(layout, path)   # uint8[F, N, h, w], page by page
 """
 
 import math
@@ -15,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdiff.ink import ASCENT, DESCENT, WIDEST, ink_boxes, ink_sizes, ink_thresholds
 from jdiff.lines import (
     BEARING,
     FLUSH_LEFT,
@@ -29,36 +29,17 @@ from jdiff.lines import (
 from jdiff.text import BLANKS
 
 # Lengths in units of the height of a capital, as in a schoolbook of handwriting.
-X_HEIGHT = 0.66
-ASCENT = 1.05
-DESCENT = 0.36
 LINE_HEIGHT = 1.75
 MARGIN = 0.6
 PEN = 0.115  # thickness of a stroke
-JITTER = 0.04  # how far a glyph may stray from its line, up or down
+JITTER = 0.06  # how far a glyph may stray from its line, up or down
 MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
 
 MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
 MAX_SIDE = 65_000  # pixels: what a GIF can count, and room for its step counter
 MAX_PIXELS = 89_000_000  # of a page: programs that open more warn of an attack
 
-# How far the ink reaches below and above the baseline, and how wide it may be: a
-# flat capital, scaled to its height, would be wider than the ones beside it.
-_CAPITAL = (0.0, 1.0, 0.95)
-_SHAPES = {
-    **dict.fromkeys("0123456789", (0.0, 0.96, 0.8)),
-    **dict.fromkeys("aceonrsuvxz", (0.0, X_HEIGHT, 0.78)),
-    **dict.fromkeys("mw", (0.0, X_HEIGHT, 1.05)),
-    **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
-    **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
-    **dict.fromkeys("MW", (0.0, 1.0, 1.25)),
-    **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
-    "j": (DESCENT, 0.91, 0.8),
-}
-_WIDEST = 1.25 + 2 * BEARING
-
 _BORDER = np.array([-2.0, -2.0, 2.0, 2.0])  # pixels of a glyph around its ink
-BLUR = 2.5  # pixels of a glyph from paper to full ink across an edge, in EMNIST
 
 
 class Layout(NamedTuple):
@@ -113,10 +94,8 @@ def typeset(
     drawn = text.translate(BLANKS)
     check_glyphs(glyphs, len(drawn) or 1)
     glyphs = np.asarray(glyphs, np.float32) / 255.0
-    ink = np.array([_ink_box(glyph) for glyph in glyphs])
-    below, above, widest = np.array([_SHAPES.get(c, _CAPITAL) for c in drawn]).T
-    ratio = (ink[:, 2] - ink[:, 0]) / (ink[:, 3] - ink[:, 1])
-    widths = np.minimum((below + above) * ratio, widest)
+    ink = ink_boxes(glyphs)
+    below, above, widths = ink_sizes(drawn, ink).T
     room = math.inf if width is None else width / cap_height - 2 * margin
     words = read_words(text, widths)
     _check_words(words, room, cap_height, margin)
@@ -125,7 +104,9 @@ def typeset(
     left += margin
     line = margin + ASCENT + row * LINE_HEIGHT + jitter * stray(len(left))
     place = cap_height * np.stack([left, line - above, left + widths, line + below], 1)
-    scale = (place[:, 2:] - place[:, :2]) / (ink[:, 2:] - ink[:, :2])
+    # Not from its place: how a glyph looks must not depend on that, to the last bit.
+    size = np.stack([widths, below + above], 1)
+    scale = cap_height * size / (ink[:, 2:] - ink[:, :2])
     if width is None:
         width = math.ceil(cap_height * margin + place[:, 2].max())
     return Layout(
@@ -133,7 +114,7 @@ def typeset(
         width=width,
         source=ink + _BORDER,
         target=place + _BORDER * np.tile(scale, 2),
-        threshold=_thresholds(glyphs, PEN * cap_height / np.sqrt(scale.prod(1))),
+        threshold=ink_thresholds(glyphs, PEN * cap_height / np.sqrt(scale.prod(1))),
     )
 
 
@@ -161,9 +142,8 @@ def check_page(
     if not 0 <= jitter <= MAX_JITTER:
         raise ValueError(f"jitter must be in [0, {MAX_JITTER}], got {jitter}.")
     if len(text) > MAX_LENGTH:
-        raise ValueError(
-            f"a text has at most {MAX_LENGTH} characters, got {len(text)}."
-        )
+        got = len(text)
+        raise ValueError(f"a text has at most {MAX_LENGTH} characters, got {got}.")
     least = 2 * margin * cap_height + 1
     if width is not None and not least <= width <= MAX_SIDE:
         raise ValueError(
@@ -171,7 +151,8 @@ def check_page(
         )
     rows = paragraphs(text)
     longest = max(map(len, rows))
-    if width is None and longest * _WIDEST * cap_height + least > MAX_SIDE:
+    widest = longest * (WIDEST + 2 * BEARING) * cap_height + least
+    if width is None and widest > MAX_SIDE:
         raise ValueError(
             f"a line of {longest} characters needs a width to be wrapped at: "
             f"a page is at most {MAX_SIDE} pixels wide."
@@ -221,32 +202,3 @@ def _page_height(
             f"got {width} x {height}."
         )
     return height
-
-
-def _ink_box(glyph: np.ndarray) -> tuple[float, float, float, float]:
-    """Returns the rectangle around the ink of a glyph in [0, 1], float[h, w].
-
-    Faint pixels do not count, nor does the outermost 1% of the ink on any side: a
-    speck must not shrink the letter. Without ink it is the middle of the image.
-    """
-    height, width = glyph.shape
-    ink = np.where(glyph > 0.3, glyph, 0.0)
-    if ink.sum() < 3.0:
-        return width / 4, height / 7, width * 3 / 4, height * 6 / 7
-    share = [np.cumsum(ink.sum(axis)) / ink.sum() for axis in (0, 1)]
-    (x_0, x_1), (y_0, y_1) = [np.searchsorted(s, [0.01, 0.99]) for s in share]
-    return x_0, y_0, x_1 + 1, y_1 + 1
-
-
-def _thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
-    """Returns grey levels that make strokes about as thick as the pen, float[N].
-
-    A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
-    so w = 2 area / variation. Raising the level where ink begins by 1 / BLUR moves
-    both edges one pixel inwards; bounded, lest strokes break and loops fill.
-    """
-    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
-    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
-    variation = np.hypot(slope_y, slope_x).sum((1, 2))
-    thickness = 2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6)
-    return np.clip(0.5 + 0.5 * (thickness - pen) / BLUR, 0.3, 0.62)

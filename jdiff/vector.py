@@ -8,7 +8,7 @@ from jdiff.files import atomic_write, check_output
 from jdiff.images import BLACK, WHITE, Colour, check_grey, dpi_option
 
 _LEVEL = 127.5  # ink is darker
-_SPACING = 2.0  # pixels from one point of a curve to the next
+_SPACING = 2.5  # pixels from one point of a curve to the next
 _UNITS = 10  # of an SVG file in a pixel: whole numbers are short
 
 # Marching squares. The corners of a square count 1 2   and its sides are   T

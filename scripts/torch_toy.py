@@ -8,31 +8,27 @@ from torch.utils.data import DataLoader, TensorDataset
 
 
 class Network(nn.Module):
-    """The layers of `jdiff.make_mlp`: point, Fourier features of the level, class."""
+    """The layers of `jdiff.make_mlp`: point, noise level as a number, class."""
 
     def __init__(self, num_classes: int, num_features: int, num_layers: int):
         super().__init__()
-        widths = [2 + 32 + num_classes + 1] + num_layers * [num_features]
+        widths = [2 + 1 + num_classes + 1] + num_layers * [num_features]
         layers = []
         for before, after in zip(widths, widths[1:], strict=False):
             layers += [nn.Linear(before, after), nn.GELU(approximate="tanh")]
         self.layers = nn.Sequential(*layers, nn.Linear(num_features, 2))
-        frequencies = np.geomspace(np.pi / 32, 2 * np.pi, 16, dtype=np.float32)
-        self.register_buffer("frequencies", torch.from_numpy(frequencies))
         self.num_classes = num_classes
 
     def forward(self, x_t, log_snr, label):
-        angles = log_snr[:, None] * self.frequencies
         classes = nn.functional.one_hot(label, self.num_classes + 1).float()
-        inputs = [x_t, torch.sin(angles), torch.cos(angles), classes]
-        return self.layers(torch.cat(inputs, dim=-1))
+        return self.layers(torch.cat([x_t, log_snr[:, None] / 15.0, classes], dim=-1))
 
 
 def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
     """Returns epochs over the points: with a DataLoader, and indexing a tensor."""
     x, y = torch.tensor(points), torch.tensor(labels).long()
     alpha, sigma = (torch.tensor(np.asarray(table)) for table in model.schedule)
-    log_snr = (2 * torch.log(alpha / sigma)).clamp(max=15.0)
+    log_snr = (2 * torch.log(alpha / sigma)).clamp(-15.0, 15.0)
     network = Network(model.num_classes, args.num_features, args.num_layers)
     optimizer = torch.optim.Adam(network.parameters(), lr=args.learning_rate)
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(args.ema_decay))

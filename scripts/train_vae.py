@@ -64,9 +64,7 @@ def add_training_options(parser: argparse.ArgumentParser, out: Path) -> None:
 def check_args(args: argparse.Namespace, *names: str) -> None:
     """Raises a ValueError for what would fail after training, or make no sense.
 
-    Args:
-        args: the arguments.
-        *names: of numbers that have to be positive, besides those of the training.
+    The numbers named have to be positive, besides those that every training has.
     """
     common = ("minutes", "steps", "save_minutes", "batch_size", "learning_rate")
     for name in (*common, *names):
@@ -76,6 +74,10 @@ def check_args(args: argparse.Namespace, *names: str) -> None:
     if args.seed < 0:
         raise ValueError(f"seed must be >= 0, got {args.seed}.")
     jdiff.check_output(args.out, ".safetensors")
+    if checkpoints(args).exists() and not args.resume:
+        raise ValueError(
+            f"{checkpoints(args)} holds a run: add --resume or choose another --out."
+        )
 
 
 @optax.inject_hyperparams
@@ -104,11 +106,7 @@ def checkpoints(args) -> Path:
 def train(args, started, draw_data, write):
     """The loop: epochs until the budget is spent; returns the last state.
 
-    Args:
-        args: the arguments.
-        started: what `start` returns.
-        draw_data: number of steps done -> data of the next epoch.
-        write: params -> None, writes the weights.
+    draw_data: number of steps done -> data of an epoch; write: params -> None.
     """
     state, seconds, epoch = started
     began = last_save = last_log = time.monotonic()
@@ -137,27 +135,23 @@ def train(args, started, draw_data, write):
 def report(step: int, seconds: float, metrics) -> None:
     means = {name: float(value.mean()) for name, value in metrics.items()}
     if not math.isfinite(means["loss"]):
-        raise ValueError(
-            f"the loss must be finite, got {means['loss']} at step {step}."
-        )
+        raise ValueError(f"the loss must be finite, got {means} at step {step}.")
     text = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
     print(f"{seconds:.0f} s, step {step}: {text}", flush=True)
 
 
 def save(args, state, seconds: float, write) -> None:
-    jdiff.save_state(checkpoints(args), int(state.step), state, {"seconds": seconds})
+    folder, step = checkpoints(args), int(state.step)
+    if not (folder / str(step)).exists():  # as it does if nothing was left to do
+        jdiff.save_state(folder, step, state, {"seconds": seconds})
     write(state.ema_params)
 
 
 def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
     """Returns what `jdiff.build_autoencoder` needs to rebuild the autoencoder."""
-    return {
-        "model": "autoencoder",
-        "autoencoder": args.autoencoder,
-        "num_latents": args.num_latents,
-        "widths": args.widths,
-        "image_shape": list(dataset.images.shape[1:]),
-    }
+    facts = {n: getattr(args, n) for n in ("autoencoder", "num_latents", "widths")}
+    shape = list(dataset.images.shape[1:])
+    return facts | {"model": "autoencoder", "image_shape": shape}
 
 
 def write_weights(path: Path, facts: dict, autoencoder, images, params) -> None:
@@ -224,11 +218,9 @@ def examine(args, autoencoder, params, images: np.ndarray) -> None:
         for k in range(0, len(images), 4096)
     ]
     error, reconstruction, divergence = np.concatenate(parts, axis=1).mean(1)
-    print(
-        f"{len(images):,} images: squared error {error:.4f} of a pixel in [-1, 1], "
-        f"bound {reconstruction - divergence:.1f} nats of an image "
-        f"({reconstruction:.1f} - {divergence:.1f})"
-    )
+    print(f"{len(images):,} images: squared error {error:.4f} of a pixel in [-1, 1]")
+    nats = f"{reconstruction:.1f} - {divergence:.1f}"
+    print(f"bound {reconstruction - divergence:.1f} = {nats} nats of an image")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -236,13 +228,11 @@ def run(args: argparse.Namespace) -> None:
     if min(args.widths, default=1) < 1:
         raise ValueError(f"widths must be >= 1, got {args.widths}.")
     train_set = jdiff.data.load(args.data, "train", args.data_dir)
-    facts = describe(args, train_set)
+    facts, images = describe(args, train_set), train_set.images
     make = jdiff.AUTOENCODERS[args.autoencoder]
-    autoencoder = make(args.num_latents, train_set.images.shape[1:], tuple(args.widths))
-    write = functools.partial(
-        write_weights, args.out, facts, autoencoder, train_set.images
-    )
-    params = fit(args, autoencoder, train_set.images, write)
+    autoencoder = make(args.num_latents, images.shape[1:], tuple(args.widths))
+    write = functools.partial(write_weights, args.out, facts, autoencoder, images)
+    params = fit(args, autoencoder, images, write)
     examine(args, autoencoder, params, load_test(args).images)
 
 

@@ -56,6 +56,18 @@ def test_python_m_jdiff_is_the_command(folder):
     assert not (folder / "y.gif").exists()
 
 
+def test_write_wraps_at_a_width_and_traces_outlines(folder, capsys):
+    main(["write", "ab cd ef", "--width", "200", "--steps", "2", "--out", "x.svg"])
+    assert capsys.readouterr().out == "wrote x.svg\n"
+    assert 'width="200"' in (folder / "x.svg").read_text()
+    assert [path.name for path in folder.iterdir()] == ["x.svg"]
+
+
+def test_a_letter_of_two_lines_is_small_enough_to_send(folder):
+    main(["write", r"The quick brown fox\njumps over the lazy dog", "--out", "x"])
+    assert (folder / "x.gif").stat().st_size < 1e6
+
+
 def test_the_counter_takes_a_strip_of_its_own(folder):
     main(["write", "a", "--steps", "2", "--out", "with.png"])
     main(["write", "a", "--steps", "2", "--out", "without.png", "--no-counter"])
@@ -129,6 +141,12 @@ def test_samples_follow_their_label(folder):
         (["write", "a", "--out", "nowhere/a.png"], "no folder nowhere"),
         (["write", "a", "--out", "a.jpg"], "a.jpg"),
         (["write", "a", "--weights", "missing"], "missing"),
+        (["write", "a", "--ink", "nvy"], "'nvy'"),
+        (["write", "a", "--width", "9"], "got 9"),
+        (["write", "a", "--align", "middle"], "centre"),
+        (["write", "a", "--jitter", "nan"], "got nan"),
+        (["write", "word", "--width", "60", "--steps", "1"], "for the word 'word'"),
+        (["write", "ab " * 4000, "--width", "600"], "at most 10000 characters"),
         (["write", "a", "--model", "linear", "--guidance", "2"], "got 2.0"),
         (["write", "a", "--model", "linear", "--weights", "a"], "not allowed with"),
         (["sample", "--chars", "?", "--out", "a.npz"], "'?'"),

@@ -7,24 +7,22 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jdiff.files import atomic_write, check_output
-from jdiff.images import on_paper, save_gif, save_png, tile, to_uint8
+from jdiff.images import (
+    BLACK,
+    WHITE,
+    colour_ramp,
+    on_paper,
+    parse_colour,
+    save_png,
+    tile,
+    to_uint8,
+)
 
 BYTES = np.arange(256, dtype=np.uint8)
 
 
 def random_images(*shape, seed=0):
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-
-
-def read_gif(path):
-    """Frames as grey arrays, their durations in ms, and the loop count of a GIF."""
-    with Image.open(path) as gif:
-        frames, durations = [], []
-        for k in range(gif.n_frames):
-            gif.seek(k)
-            frames.append(np.asarray(gif.convert("L")))
-            durations.append(gif.info["duration"])
-        return np.stack(frames), durations, gif.info["loop"]
 
 
 def test_bytes_survive_as_floats():
@@ -96,74 +94,10 @@ def test_png_round_trip(tmp_path, colours):
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 
-def test_gif_frames_durations_and_loop(tmp_path):
-    greys = np.array([0, 60, 120, 180, 255], np.uint8)
-    frames = np.broadcast_to(greys[:, None, None], (5, 6, 8))
-    save_gif(tmp_path / "a.gif", frames, hold=20, frame_ms=50)
-    seen, durations, loop = read_gif(tmp_path / "a.gif")
-    assert seen.shape == frames.shape
-    assert durations == [50, 50, 50, 50, 20 * 50]
-    assert loop == 0
-
-
-def test_gif_keeps_black_and_white_and_comes_close_between(tmp_path):
-    ramp = np.tile(BYTES, (4, 1))
-    save_gif(tmp_path / "a.gif", np.stack([ramp, ramp[:, ::-1]]))
-    seen, _, _ = read_gif(tmp_path / "a.gif")
-    assert seen[0, 0, 0] == 0 and seen[0, 0, 255] == 255
-    assert np.abs(seen[0].astype(int) - ramp).max() <= 255 / 7 / 2 + 1
-    np.testing.assert_array_equal(seen[1], seen[0][:, ::-1])
-
-
-def test_step_counter_stays_off_the_page_and_counts(tmp_path):
-    frames = np.where(random_images(3, 20, 90) > 127, 255, 0).astype(np.uint8)
-    save_gif(tmp_path / "a.gif", frames, steps=[250, 10, 0])
-    seen, durations, _ = read_gif(tmp_path / "a.gif")
-    assert len(durations) == 3
-    assert seen.shape[1] > 20 and seen.shape[2] == 90
-    np.testing.assert_array_equal(seen[:, :20], frames)
-    strips = seen[:, 20:]
-    assert all(strip.min() < 200 and strip.max() == 255 for strip in strips)
-    assert len({strip.tobytes() for strip in strips}) == 3
-
-
-def test_frames_that_repeat_keep_the_whole_duration(tmp_path):
-    save_gif(tmp_path / "a.gif", np.zeros((4, 5, 5), np.uint8), hold=3, frame_ms=40)
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.n_frames == 1
-        assert gif.info["duration"] == 40 * (3 + 3)
-
-
-def test_a_single_frame_is_a_picture(tmp_path):
-    save_gif(tmp_path / "a.gif", random_images(1, 5, 5), steps=[0])
-    with Image.open(tmp_path / "a.gif") as gif:
-        assert gif.format == "GIF" and gif.size[0] == 5
-
-
-@pytest.mark.parametrize(
-    "frames, options, message",
-    [
-        (random_images(2, 4, 4), {"steps": [1]}, "1 steps for 2 frames"),
-        (random_images(2, 4, 4), {"hold": 0}, "hold must be"),
-        (random_images(2, 4, 4), {"frame_ms": 10}, "frame_ms"),
-        (random_images(2, 4, 4), {"frame_ms": 25}, "frame_ms"),
-        (random_images(2, 4, 4, 3), {}, "grey"),
-        (random_images(0, 4, 4), {}, "frames must be uint8"),
-        (np.zeros((2, 4, 4)), {}, "frames must be uint8"),
-    ],
-)
-def test_bad_animations_write_nothing(tmp_path, frames, options, message):
-    with pytest.raises(ValueError, match=message):
-        save_gif(tmp_path / "a.gif", frames, **options)
-    assert not list(tmp_path.iterdir())
-
-
 def test_output_folder_must_exist(tmp_path):
     missing = tmp_path / "missing"
     with pytest.raises(ValueError, match=f"no folder {missing}"):
         save_png(missing / "a.png", random_images(4, 4))
-    with pytest.raises(ValueError, match=f"no folder {missing}"):
-        save_gif(missing / "a.gif", random_images(1, 4, 4))
     assert not missing.exists()
 
 
@@ -171,8 +105,6 @@ def test_output_folder_must_exist(tmp_path):
 def test_suffix_must_be_known(tmp_path, name):
     with pytest.raises(ValueError, match=r"must end in \.png"):
         save_png(tmp_path / name, random_images(4, 4))
-    with pytest.raises(ValueError, match=r"must end in \.gif"):
-        save_gif(tmp_path / name, random_images(1, 4, 4))
     assert not list(tmp_path.iterdir())
 
 
@@ -212,3 +144,69 @@ def test_npz_round_trip_through_a_draft(tmp_path):
     with np.load(tmp_path / "a.npz") as stored:
         np.testing.assert_array_equal(stored["images"], images)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_colours_are_names_or_numbers():
+    assert parse_colour("navy") == parse_colour("#000080") == (0, 0, 128, 255)
+    assert parse_colour("#fff") == WHITE and parse_colour("black") == BLACK
+
+
+@pytest.mark.parametrize("name", ["", "nvy", "#12345", "#12345678", "x" * 200])
+def test_what_is_no_colour_is_named(name):
+    with pytest.raises(ValueError, match="a colour must be") as error:
+        parse_colour(name)
+    assert repr(name) in str(error.value)
+
+
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@given(COLOURS, COLOURS, st.integers(2, 256))
+def test_a_ramp_goes_from_ink_to_paper_in_even_steps(ink, paper, num_levels):
+    ramp = colour_ramp((*ink, 255), (*paper, 255), num_levels).astype(int)
+    assert ramp.shape == (num_levels, 4) and (ramp[:, 3] == 255).all()
+    assert tuple(ramp[0, :3]) == ink and tuple(ramp[-1, :3]) == paper
+    even = np.linspace(ink, paper, num_levels)
+    assert np.abs(ramp[:, :3] - even).max() <= 0.5 + 1e-9
+
+
+@given(COLOURS, COLOURS)
+def test_on_clear_paper_ink_keeps_its_colour_and_fades(ink, paper):
+    ramp = colour_ramp((*ink, 255), (*paper, 0))
+    assert (ramp[:, :3] == np.array(ink)).all()
+    assert ramp[:, 3].tolist() == list(range(255, -1, -1))
+
+
+@given(COLOURS, COLOURS, COLOURS)
+def test_clear_paper_laid_on_paper_is_paper(ink, paper, ground):
+    """A picture on clear paper, laid on a ground, is one on paper of that colour."""
+    clear = colour_ramp((*ink, 255), (*paper, 0)) / 255.0
+    laid = clear[:, :3] * clear[:, 3:] + np.array(ground) / 255 * (1 - clear[:, 3:])
+    solid = colour_ramp((*ink, 255), (*ground, 255))[:, :3] / 255.0
+    assert np.abs(laid - solid).max() <= 1 / 255
+
+
+def test_a_picture_in_colours(tmp_path):
+    page = np.tile(BYTES, (3, 1))
+    ink, paper = parse_colour("navy"), parse_colour("ivory")
+    save_png(tmp_path / "a.png", page, ink, paper, dpi=300)
+    with Image.open(tmp_path / "a.png") as png:
+        assert png.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+        seen = np.asarray(png.convert("RGBA"))
+    np.testing.assert_array_equal(seen[0], colour_ramp(ink, paper))
+    save_png(tmp_path / "b.png", page, ink, (*paper[:3], 0))
+    with Image.open(tmp_path / "b.png") as png:
+        seen = np.asarray(png.convert("RGBA"))
+    assert (seen[0, :, 3] == 255 - BYTES).all() and (seen[0, :, :3] == ink[:3]).all()
+
+
+@pytest.mark.parametrize("dpi", [0, -1, 10_001, float("nan")])
+def test_dpi_must_be_possible(tmp_path, dpi):
+    with pytest.raises(ValueError, match="dpi must be in"):
+        save_png(tmp_path / "a.png", random_images(3, 3), dpi=dpi)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_grey_pages_are_coloured(tmp_path):
+    with pytest.raises(ValueError, match="a page must be grey"):
+        save_png(tmp_path / "a.png", random_images(3, 3, 3), ink=(1, 2, 3, 255))

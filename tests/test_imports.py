@@ -52,7 +52,15 @@ ALLOWED = {
     "text": set(),
     "files": set(),
     "compiled": {"files"},
-    "images": {"files", "text"},
+    "images": {"files"},
+    "ink": set(),
+    "lines": set(),
+    "typesetting": {"ink", "lines", "text"},
+    "pages": {"ink", "typesetting"},
+    "animations": {"files", "images"},
+    "vector": {"files", "images"},
+    "writing": {"lines", "typesetting", "pages", "images", "animations", "vector"}
+    | {"files"},
     "checkpoints": {"files"},
     "models": CORE | {"networks", "checkpoints", "mixtures", "latents"},
     "generation": CORE | {"models"},
@@ -60,7 +68,10 @@ ALLOWED = {
     "metrics": {"judge", "data", "metrics"},
     "evaluation": {"judge", "data", "metrics"},
     "report": {"evaluation", "images", "metrics"},
-    "cli": CORE | LEAVES | {"compiled", "images", "models", "generation"} | BENCHMARK,
+    "cli": CORE
+    | LEAVES
+    | BENCHMARK
+    | {"compiled", "images", "writing", "models", "generation"},
     "__main__": {"cli"},
 }
 HEAVY = ["haiku", "optax", "orbax", "tensorflow", "tensorflow_datasets"]

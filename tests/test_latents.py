@@ -240,6 +240,19 @@ def test_a_run_goes_on_from_its_checkpoint(load, data, tmp_path):
     )
 
 
+def test_a_run_is_not_overwritten_and_may_be_resumed_when_done(
+    load, trained, data, capsys
+):
+    argv = ["--data", str(data), *TINY, "--num-latents", "3", "--widths", "8"]
+    argv += ["--out", str(trained / "vae_mlp.safetensors")]
+    with pytest.raises(SystemExit):
+        load("train_vae").main(argv)
+    assert "holds a run: add --resume" in capsys.readouterr().err
+    before = (trained / "vae_mlp.safetensors").read_bytes()
+    load("train_vae").main([*argv, "--resume"])
+    assert len((trained / "vae_mlp.safetensors").read_bytes()) == len(before)
+
+
 @pytest.mark.parametrize(
     ("script", "argv", "message"),
     [

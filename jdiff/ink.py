@@ -1,0 +1,88 @@
+"""How large the ink of a glyph is, how large it should be, and how thick.
+
+EMNIST scales every character to one box: 'a' is as tall as 'A', 'g' sits as high as
+'x', and strokes of small letters become fat.
+"""
+
+import numpy as np
+
+# Lengths in units of the height of a capital, as in a schoolbook of handwriting.
+X_HEIGHT = 0.66
+ASCENT = 1.05
+DESCENT = 0.36
+WIDEST = 1.25
+
+# How far the ink reaches below and above the baseline, and how wide it may be: a
+# flat capital, scaled to its height, would be wider than the ones beside it.
+_CAPITAL = (0.0, 1.0, 0.95)
+_SHAPES = {
+    **dict.fromkeys("0123456789", (0.0, 0.96, 0.8)),
+    **dict.fromkeys("aceonrsuvxz", (0.0, X_HEIGHT, 0.78)),
+    **dict.fromkeys("mw", (0.0, X_HEIGHT, 1.05)),
+    **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
+    **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
+    **dict.fromkeys("MW", (0.0, 1.0, WIDEST)),
+    **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
+    "j": (DESCENT, 0.91, 0.8),
+}
+
+BLUR = 2.5  # pixels of a glyph from paper to full ink across an edge, in EMNIST
+
+
+def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
+    """Returns the rectangles around the ink of glyphs, (left, top, right, bottom).
+
+    Faint pixels do not count, nor does the outermost 1% of the ink on any side: a
+    speck must not shrink the letter. Without ink it is the middle of the image.
+
+    Args:
+        glyphs: in [0, 1], 1 is ink, float[N, h, w].
+
+    Returns:
+        float[N, 4], in pixels of a glyph.
+    """
+    return np.array([_ink_box(glyph) for glyph in glyphs], float)
+
+
+def ink_sizes(chars: str, boxes: np.ndarray) -> np.ndarray:
+    """Returns how far ink should reach below and above its line and across.
+
+    Args:
+        chars: what the glyphs say, N characters.
+        boxes: around their ink, float[N, 4].
+
+    Returns:
+        float[N, 3], in heights of a capital.
+    """
+    below, above, widest = np.array([_SHAPES.get(c, _CAPITAL) for c in chars]).T
+    ratio = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
+    width = np.minimum((below + above) * ratio, widest)
+    return np.stack([below, above, width], 1)
+
+
+def ink_thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
+    """Returns grey levels that make strokes about as thick as the pen, float[N].
+
+    A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
+    so w = 2 area / variation. Raising the level where ink begins by 1 / BLUR moves
+    both edges one pixel inwards; bounded, lest strokes break and loops fill.
+
+    Args:
+        glyphs: in [0, 1], 1 is ink, float[N, h, w].
+        pen: thickness of a stroke in pixels of the glyph, float[N].
+    """
+    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
+    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
+    variation = np.hypot(slope_y, slope_x).sum((1, 2))
+    thickness = 2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6)
+    return np.clip(0.5 + 0.5 * (thickness - pen) / BLUR, 0.3, 0.62)
+
+
+def _ink_box(glyph: np.ndarray) -> tuple[float, float, float, float]:
+    height, width = glyph.shape
+    ink = np.where(glyph > 0.3, glyph, 0.0)
+    if ink.sum() < 3.0:
+        return width / 4, height / 7, width * 3 / 4, height * 6 / 7
+    share = [np.cumsum(ink.sum(axis)) / ink.sum() for axis in (0, 1)]
+    (x_0, x_1), (y_0, y_1) = [np.searchsorted(s, [0.01, 0.99]) for s in share]
+    return x_0, y_0, x_1 + 1, y_1 + 1

@@ -1,0 +1,152 @@
+"""What `jdiff write` makes of finished glyphs: its options for pages, and their files.
+
+The suffix of --out chooses the file: a picture (PNG, SVG) or an animation (GIF, APNG,
+WebP). Without one of the last four, there are a PNG and a GIF.
+"""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jdiff import lines, typesetting
+
+ALIGNMENTS = {
+    "left": lines.FLUSH_LEFT,
+    "centre": lines.CENTRED,
+    "right": lines.FLUSH_RIGHT,
+    "justified": lines.JUSTIFIED,
+}
+SUFFIXES = (".png", ".gif", ".apng", ".webp", ".svg")
+
+# Bytes of an animation while it is written; a longer page has fewer frames.
+MAX_BYTES = 2**29
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Gives a command the options that concern its pages."""
+    add = command.add_argument
+    add("--out", type=Path, help="F.png and F.gif; or one F.apng, F.webp, F.svg")
+    add("--no-gif", action="store_true", help="no animation, only the finished page")
+    add("--no-counter", action="store_true", help="no step in the animation")
+    add("--no-hold", action="store_true", help="do not hold the end")
+    add("--width", type=int, help="of the page in pixels; longer lines are wrapped")
+    add("--height", type=int, help="of the page in pixels; by default as needed")
+    add("--size", type=float, default=44.0, help="of a capital in pixels; default 44")
+    add("--margin", type=float, default=typesetting.MARGIN, help="in capitals; 0.6")
+    add("--align", choices=ALIGNMENTS, default="left", help="of the lines")
+    add("--jitter", type=float, default=typesetting.JITTER, help="0: as with a ruler")
+    add("--ink", default="black", help="a colour, as navy or #102040")
+    add("--paper", default="white", help="a colour, as ivory or #fff8e7")
+    add("--transparent", action="store_true", help="paper lets the ground through")
+    add("--dpi", type=float, help="pixels per inch, for .png, .apng and .svg")
+
+
+def check_options(args: argparse.Namespace, text: str) -> list[Path]:
+    """Returns the files that will be written. Call it before sampling.
+
+    Raises:
+        ValueError: an option is wrong, or the text cannot fit on the page.
+    """
+    from jdiff import animations, files, images
+
+    out = args.out or Path(_slug(text) + ".png")
+    suffix = out.suffix.lower()
+    if suffix not in ("", *SUFFIXES):
+        raise ValueError(f"--out must end in {', '.join(SUFFIXES)}, got {out}.")
+    outputs = [out]
+    if suffix in ("", ".png", ".gif"):
+        outputs = [out.with_suffix(".png"), out.with_suffix(".gif")]
+        outputs = outputs[:1] if args.no_gif else outputs
+    for output in outputs:
+        files.check_output(output)
+    typesetting.check_page(text, **_page_options(args))
+    colours = _colours(args)
+    if colours["ink"] == colours["paper"]:
+        raise ValueError(f"--ink must differ from --paper, got {args.ink} for both.")
+    images.dpi_option(args.dpi)
+    if suffix == ".webp":
+        if args.dpi is not None:
+            raise ValueError("--dpi is for .png, .apng and .svg, got a .webp file.")
+        animations.check_size((args.width or 1, args.height or 1), suffix)
+    return outputs
+
+
+def save(
+    args: argparse.Namespace,
+    text: str,
+    outputs: list[Path],
+    glyphs: np.ndarray,
+    path: np.ndarray | None,
+    steps: Sequence[int],
+) -> None:
+    """Writes all files, or none.
+
+    Args:
+        args: see `add_options`.
+        text: what the glyphs say.
+        outputs: from `check_options`.
+        glyphs: finished, uint8[N, h, w].
+        path: their states, uint8[F, N, h, w]; None if there is no animation.
+        steps: int[F].
+
+    Raises:
+        ValueError: the glyphs do not fit on the page, or it not in the file.
+    """
+    from jdiff import animations, files, images, pages, vector
+
+    layout = typesetting.typeset(
+        text, glyphs, align=ALIGNMENTS[args.align], **_page_options(args)
+    )
+    if path is None:
+        path, steps = glyphs[None], steps[-1:]
+    num_bytes = len(path) * layout.height * layout.width
+    thinned = slice(None, None, -max(1, -(-num_bytes // MAX_BYTES)))
+    path, steps = path[thinned][::-1], steps[thinned][::-1]
+    timing = {
+        "steps": None if args.no_counter or args.no_gif else steps,
+        "hold": 1 if args.no_hold else 20,
+    }
+    colours = _colours(args)
+    page = images.on_paper(pages.compose(layout, glyphs))
+    frames = map(images.on_paper, pages.compose_frames(layout, path))
+    with contextlib.ExitStack() as stack:
+        for output in outputs:
+            draft = stack.enter_context(files.atomic_write(output))
+            match output.suffix.lower():
+                case ".png":
+                    images.save_png(draft, page, dpi=args.dpi, **colours)
+                case ".svg":
+                    vector.save_svg(draft, page, dpi=args.dpi, **colours)
+                case ".gif":
+                    animations.save_gif(draft, frames, **timing, **colours)
+                case ".webp":
+                    animations.save_webp(draft, frames, **timing, **colours)
+                case ".apng":
+                    options = timing | colours | {"dpi": args.dpi}
+                    animations.save_apng(draft, frames, **options)
+
+
+def is_animated(output: Path) -> bool:
+    return output.suffix.lower() in (".gif", ".apng", ".webp")
+
+
+def _page_options(args: argparse.Namespace) -> dict[str, Any]:
+    options = {name: getattr(args, name) for name in ("width", "height", "margin")}
+    return options | {"cap_height": args.size, "jitter": args.jitter}
+
+
+def _colours(args: argparse.Namespace) -> dict[str, Any]:
+    from jdiff import images
+
+    ink, paper = images.parse_colour(args.ink), images.parse_colour(args.paper)
+    return {"ink": ink, "paper": (*paper[:3], 0) if args.transparent else paper}
+
+
+def _slug(text: str) -> str:
+    """Returns a file name for a text: "Hello World" -> "hello_world"."""
+    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "jdiff"
