@@ -50,7 +50,8 @@ def save_weights(
                     f"weight {module}/{name} must be finite in float16, "
                     "got NaN or a number beyond 65504."
                 )
-            tensors[f"{module}/{name}"] = np.ascontiguousarray(leaf)
+            # Not ascontiguousarray, which makes a vector of a scalar.
+            tensors[f"{module}/{name}"] = leaf.copy(order="C")
     metadata = {"format": _FORMAT, "description": json.dumps(dict(description))}
     with atomic_write(path) as partial:
         Path(partial).write_bytes(save(tensors, metadata))

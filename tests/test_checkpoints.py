@@ -36,7 +36,7 @@ DESCRIPTION = {
 }
 floats16 = st_np.arrays(
     np.float32,
-    st_np.array_shapes(max_side=3),
+    st_np.array_shapes(min_dims=0, max_side=3),
     elements=st.floats(-65000, 65000, width=32),
 )
 
