@@ -4,6 +4,7 @@ Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several. A
 is a grey one, and dark on white: in a file its black becomes ink, its white paper.
 """
 
+import contextlib
 import math
 import os
 
@@ -82,13 +83,14 @@ def parse_colour(name: str) -> Colour:
     >>> parse_colour("navy"), parse_colour("#fff8e7")
     ((0, 0, 128, 255), (255, 248, 231, 255))
     """
-    try:
-        red, green, blue = ImageColor.getrgb(name)
-    except ValueError:
+    rgb: tuple[int, ...] = ()
+    with contextlib.suppress(ValueError):
+        rgb = ImageColor.getrgb(name)
+    if len(rgb) != 3:
         raise ValueError(
             f"a colour must be a name, as navy, or #rrggbb, as #fff8e7, got {name!r}."
-        ) from None
-    return red, green, blue, 255
+        )
+    return rgb[0], rgb[1], rgb[2], 255
 
 
 def colour_ramp(ink: Colour, paper: Colour, num_levels: int = 256) -> np.ndarray:

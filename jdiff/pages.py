@@ -12,7 +12,7 @@ _SHARP = 2.0  # pixels of the page from paper to full ink across an edge
 
 
 class _Stamp(NamedTuple):
-    """How a glyph comes on the page: clip(gain (rows glyph columns^T - threshold)).
+    """How a glyph comes on the page: 1/2 + gain (rows glyph columns^T - threshold).
 
     Attributes:
         y, x: the top left pixel of its rectangle on the page.
@@ -63,11 +63,12 @@ def compose_frames(layout: Layout, path: Iterable[np.ndarray]) -> Iterator[np.nd
         stamps = stamps or _stamps(layout, *glyphs.shape[-2:])
         page = np.zeros((layout.height, layout.width), np.uint8)
         for stamp, glyph in zip(stamps, glyphs, strict=True):
-            _draw(page, stamp, np.float32(glyph) / 255.0)
+            _draw(page, stamp, glyph)
         yield page
 
 
 def _draw(page: np.ndarray, stamp: _Stamp, glyph: np.ndarray) -> None:
+    glyph = np.asarray(glyph, np.float32) / 255.0
     grey = stamp.rows @ glyph @ stamp.columns.T
     level = 0.5 + stamp.gain * (grey - stamp.threshold)
     ink = np.rint(255.0 * np.clip(level, 0.0, 1.0)).astype(np.uint8)

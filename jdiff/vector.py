@@ -78,14 +78,14 @@ def trace_outlines(page: np.ndarray) -> list[np.ndarray]:
     starts, ends = [], []
     for value, ways in _WAYS.items():
         here = square[case == value]
-        for start, end in zip(ways[::2], ways[1::2], strict=True):
-            starts.append(here + side[start])
-            ends.append(here + side[end])
+        for way in (ways[:2], ways[2:]):
+            starts += [here + side[name] for name in way[:1]]
+            ends += [here + side[name] for name in way[1:]]
     start, end = np.concatenate(starts), np.concatenate(ends)
     order = np.argsort(start)
     start, end = start[order], end[order]
     points = _crossings(page, start)
-    return [points[loop] for loop in _cycles(np.searchsorted(start, end).tolist())]
+    return [points[loop] for loop in _cycles(np.searchsorted(start, end))]
 
 
 def _crossings(page: np.ndarray, crossing: np.ndarray) -> np.ndarray:
@@ -99,8 +99,9 @@ def _crossings(page: np.ndarray, crossing: np.ndarray) -> np.ndarray:
     return np.stack([x + part * (1 - is_below), y + part * is_below], 1) - 0.5
 
 
-def _cycles(following: list[int]) -> list[list[int]]:
-    """Returns the cycles of a permutation."""
+def _cycles(permutation: np.ndarray) -> list[list[int]]:
+    """Returns the cycles of a permutation, int[K]."""
+    following = permutation.tolist()  # single numbers are faster out of an array
     cycles = []
     seen = bytearray(len(following))
     for first in range(len(following)):

@@ -107,7 +107,7 @@ def save(
     num_bytes = len(path) * layout.height * layout.width
     thinned = slice(None, None, -max(1, -(-num_bytes // MAX_BYTES)))
     path, steps = path[thinned][::-1], steps[thinned][::-1]
-    timing = {
+    timing: dict[str, Any] = {
         "steps": None if args.no_counter or args.no_gif else steps,
         "hold": 1 if args.no_hold else 20,
     }
