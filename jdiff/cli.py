@@ -111,7 +111,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     import json
     import time
 
-    from jdiff import data, evaluation, files, images, judge, report
+    from jdiff import data, evaluation, files, generation, images, judge, report
 
     out = files.check_output(args.out, ".json") if args.out else None
     sheet = files.check_output(out.with_suffix(".png")) if out else None
@@ -121,7 +121,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     settings["seed"] = args.seed
     is_file = args.weights.suffix.lower() == ".npz"
     samples = data.read_npz(args.weights) if is_file else None
-    model = None if is_file else _model(args)
+    model: Any = None if is_file else _model(args)
     splits = evaluation.reference_splits(args.reference, args.data_dir)
     reader = judge.load_judge()
     if samples is None:
@@ -131,9 +131,7 @@ def _evaluate(args: argparse.Namespace) -> None:
         x_0, _, _ = _run(args, model, samples.labels, with_path=False)
         seconds = (time.monotonic() - began) / len(x_0)
         settings |= {name: getattr(args, name) for name in _ABOUT_DRAWING}
-        settings["solver"] = args.solver or (
-            "consistency" if model.distilled else "unipc"
-        )
+        settings["solver"] = args.solver or generation.default_solver(model).__name__
         settings["seconds_per_image"] = seconds
         samples = samples._replace(images=x_0[..., None])
     result = evaluation.evaluate(reader, samples, *splits, args.seed)

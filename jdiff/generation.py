@@ -76,8 +76,7 @@ def generate(
         raise ValueError(
             f"guidance must be 1 for a model without a null label, got {guidance}."
         )
-    if solver is None:
-        solver = consistency if model.distilled else solvers.unipc
+    solver = solver or default_solver(model)
     if model.distilled and solver is not consistency:
         raise ValueError(
             "solver must be consistency for a distilled model, which does not predict "
@@ -96,6 +95,13 @@ def generate(
     plan = solver, guidance != 1.0, with_path
     tables = model.params, model.schedule, times, np.float32(guidance)
     return _batches(key, model, labels, tables, plan, batch_size)
+
+
+def default_solver(
+    model: Model,
+) -> Callable[[schedules.Schedule], sampling.Solver]:
+    """Returns the solver that a model is sampled with unless another is named."""
+    return consistency if model.distilled else solvers.unipc
 
 
 def _batches(key, model, labels, tables, plan, batch_size):
