@@ -22,7 +22,8 @@ def keep_compiled() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    # By name, for the types of older JAX do not know it.
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is not None:
         return
     folder = user_cache() / "compiled"
     try:
