@@ -123,6 +123,7 @@ def consistency(schedule: Schedule) -> Solver:
 
 
 def check_memory(solver: Solver) -> None:
+    """Raises a ValueError if the state of a solver is more than its sample."""
     if solver.init is not SolverState:
         raise ValueError(
             "solver must have no memory, for what it remembers is not true of a sample "

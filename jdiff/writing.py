@@ -132,6 +132,7 @@ def save(
 
 
 def is_animated(output: Path) -> bool:
+    """Returns whether a file of this name holds an animation."""
     return output.suffix.lower() in (".gif", ".apng", ".webp")
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+import train_unet
 from tqdm import tqdm
 
 import jdiff
@@ -28,7 +28,6 @@ import jdiff
 PATHS_PER_ROUND = 8  # of each character
 FIRST_ROUNDS = 4  # of drawing alone, so that learning does not begin on few paths
 MOST_ROUNDS = 64  # whose paths are kept: half a gigabyte
-WARM_UP = 0.02  # share of the run in which the learning rate rises
 
 
 def parse_args() -> argparse.Namespace:
@@ -88,18 +87,11 @@ def make_step(args, student: jdiff.Model, optimizer):
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state, progress, batch):
-        warm_up = jnp.minimum(progress / WARM_UP, 1.0)
-        rate = args.learning_rate * warm_up * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
+        rate = args.learning_rate * train_unet.share_of_rate(progress)
         state.opt_state.hyperparams["learning_rate"] = rate
         return train_step(state, batch._replace(image=batch.image.astype(jnp.float32)))
 
     return step
-
-
-@optax.inject_hyperparams
-def make_optimizer(learning_rate):
-    adam = optax.adam(learning_rate, b2=0.99)
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
 def learn(args, step, state, progress, rounds):
@@ -157,7 +149,7 @@ def main() -> None:
         raise ValueError(f"weights must be of a UNet to distil, got {args.weights}.")
     _, description = jdiff.load_weights(args.weights)
     description |= {"distilled": True}
-    optimizer = make_optimizer(args.learning_rate)
+    optimizer = train_unet.make_optimizer(args.learning_rate)
     key = jax.random.key(args.seed)
     state = jdiff.init_train_state(
         key, jax.tree.map(jnp.asarray, teacher.params), optimizer

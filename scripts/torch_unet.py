@@ -111,10 +111,8 @@ def load(network: UNet, params) -> UNet:
     """Returns the network with the weights of the Haiku one, which it then equals."""
 
     def fill(layer, name, order=lambda w: w):
-        weights = {
-            key: np.asarray(leaf) for key, leaf in params[f"u_net/{name}"].items()
-        }
-        w = order(weights["w"])
+        weights = params[f"u_net/{name}"]
+        w = order(np.asarray(weights["w"]))
         if isinstance(layer, nn.Conv2d):
             w = w if w.ndim == 4 else w[None, None]
             w = w.transpose(3, 2, 0, 1)  # ours is [H, W, in, out]
@@ -122,7 +120,7 @@ def load(network: UNet, params) -> UNet:
             w = w.T
         layer.weight.data.copy_(torch.from_numpy(np.ascontiguousarray(w)))
         if "b" in weights:
-            layer.bias.data.copy_(torch.from_numpy(weights["b"]))
+            layer.bias.data.copy_(torch.from_numpy(np.array(weights["b"])))
 
     def suffix(k):
         return f"_{k}" if k else ""

@@ -96,13 +96,19 @@ def make_step(args, model, optimizer, data):
     # The data are an argument: closed over, they would be copied into the program.
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state, progress, data):
-        warm_up = jnp.minimum(progress / WARM_UP, 1.0)
-        rate = args.learning_rate * warm_up * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
+        rate = args.learning_rate * share_of_rate(progress)
         state.opt_state.hyperparams["learning_rate"] = rate
         key = jax.random.fold_in(jax.random.key(args.seed), state.step)
         return train_step(state, jdiff.draw_batch(key, data, args.batch_size))
 
     return lambda state, progress: step(state, np.float32(progress), data)
+
+
+def share_of_rate(progress):
+    """Returns the learning rate as a share of its highest: warm-up, then a cosine."""
+    return jnp.minimum(progress / WARM_UP, 1.0) * (
+        0.5 + 0.5 * jnp.cos(jnp.pi * progress)
+    )
 
 
 @optax.inject_hyperparams

@@ -32,3 +32,13 @@ def point(x_t, t):
 def bend(x_t, t):
     """A denoiser that is neither linear nor constant in t."""
     return jnp.tanh(x_t - 0.01 * t)
+
+
+def save_still_network(path):
+    """Writes weights of a network that predicts v = 0: its flow stands still."""
+    network = jdiff.make_unet(2, num_channels=16, num_blocks=1)
+    params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
+    description = {"num_channels": 16, "num_blocks": 1, "image_shape": [8, 8, 1]}
+    description |= {"chars": "ab", "num_steps": 100}
+    description |= {"schedule": "cosine", "prediction": "v"}
+    jdiff.save_weights(path, params, description)

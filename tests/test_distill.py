@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from cases import save_still_network
 from safetensors.numpy import load_file
 
 import jdiff
@@ -22,13 +23,8 @@ TINY = ["--updates", "8", "--batch-size", "8", "--steps", "4"]
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory):
     """A network that predicts v = 0: its flow stands still, so x_0 is x_T, clipped."""
-    network = jdiff.make_unet(2, num_channels=16, num_blocks=1)
-    params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
-    description = {"num_channels": 16, "num_blocks": 1, "image_shape": [8, 8, 1]}
-    description |= {"chars": "ab", "num_steps": 100}
-    description |= {"schedule": "cosine", "prediction": "v"}
     path = tmp_path_factory.mktemp("weights") / "teacher.safetensors"
-    jdiff.save_weights(path, params, description)
+    save_still_network(path)
     return path
 
 

@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from cases import save_still_network
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -147,13 +147,8 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, data):
 @pytest.fixture(scope="module")
 def fresh_weights(tmp_path_factory):
     """A network that predicts v = 0: to it data are noise, its flow stands still."""
-    network = jdiff.make_unet(2, num_channels=16, num_blocks=1)
-    params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
-    description = {"num_channels": 16, "num_blocks": 1, "image_shape": [8, 8, 1]}
-    description |= {"chars": "ab", "num_steps": 100}
-    description |= {"schedule": "cosine", "prediction": "v"}
     path = tmp_path_factory.mktemp("weights") / "fresh.safetensors"
-    jdiff.save_weights(path, params, description)
+    save_still_network(path)
     return path
 
 
