@@ -87,7 +87,7 @@ from jdiff.schedules import (
 from jdiff.solvers import ddim, ddpm, dpmpp_2m, heun, unipc
 
 if TYPE_CHECKING:
-    from jdiff import data, gaussian, linear, mixtures
+    from jdiff import data, gaussian, linear, mixtures, style
     from jdiff.analytic import analytic_start, class_normal
     from jdiff.animations import save_apng, save_gif, save_webp
     from jdiff.checkpoints import (
@@ -167,11 +167,12 @@ if TYPE_CHECKING:
         build_model,
         init_params,
         load_model,
+        make_condition,
         make_mlp,
         make_residual_mlp,
         make_unet,
     )
-    from jdiff.networks.embeddings import raw_level, sinusoidal
+    from jdiff.networks.embeddings import Condition, raw_level, sinusoidal
     from jdiff.pages import compose, compose_frames
     from jdiff.text import EMNIST_CHARS, decode, encode
     from jdiff.training import (
@@ -225,11 +226,12 @@ _LAZY = {
     ),
     "mixtures": "",
     "models": (
-        "PREDICTIONS SCHEDULES Model build_model init_params load_model make_mlp "
-        "make_residual_mlp make_unet"
+        "PREDICTIONS SCHEDULES Model build_model init_params load_model "
+        "make_condition make_mlp make_residual_mlp make_unet"
     ),
-    "networks.embeddings": "raw_level sinusoidal",
+    "networks.embeddings": "Condition raw_level sinusoidal",
     "pages": "compose compose_frames",
+    "style": "",
     "text": "EMNIST_CHARS decode encode",
     "training": (
         "BalancedData Batch TrainState balance draw_batch init_train_state "
@@ -264,6 +266,7 @@ __all__ = [
     "BalancedData",
     "Batch",
     "Bound",
+    "Condition",
     "Copying",
     "Denoiser",
     "Elbo",
@@ -359,6 +362,7 @@ __all__ = [
     "log_snr",
     "make_affine",
     "make_classifier",
+    "make_condition",
     "make_consistency_loss",
     "make_continuous_loss",
     "make_conv_vae",
@@ -412,6 +416,7 @@ __all__ = [
     "split_output",
     "standardized",
     "step_probabilities",
+    "style",
     "tile",
     "timesteps",
     "to_uint8",

@@ -38,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     write.set_defaults(run=_write)
     write.add_argument("text", help=r"what to write; \n begins a new line")
     writing.add_options(write)
+    writing.add_style_options(write)
 
     sample = commands.add_parser("sample", help="draw characters, for a file")
     sample.set_defaults(run=_sample)
@@ -79,8 +80,10 @@ def _write(args: argparse.Namespace) -> None:
     outputs = writing.check_options(args, message)
     model = _model(args)
     labels = text.encode(message, model.chars)
+    style = writing.style_of(args, model.has_style)
     with_path = not args.no_gif and any(map(writing.is_animated, outputs))
-    writing.save(args, message, outputs, *_run(args, model, labels, with_path))
+    glyphs = _run(args, model, labels, with_path, style)
+    writing.save(args, message, outputs, *glyphs, style)
     for output in outputs:
         print(f"wrote {output}")
 
@@ -183,7 +186,11 @@ def _model(args: argparse.Namespace) -> Any:
 
 
 def _run(
-    args: argparse.Namespace, model: Any, labels: Any, with_path: bool
+    args: argparse.Namespace,
+    model: Any,
+    labels: Any,
+    with_path: bool,
+    style: Any = None,
 ) -> tuple[Any, Any, Any]:
     """Returns glyphs uint8[N, H, W], their path uint8[F, N, H, W], its steps int[F]."""
     import jax
@@ -204,6 +211,7 @@ def _run(
         solver,
         grid,
         with_path=with_path,
+        style=style,
     )
     glyphs, paths = [], []
     for batch in _progress(batches, len(labels)):

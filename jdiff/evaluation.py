@@ -181,8 +181,8 @@ def choose_labels(
 ) -> np.ndarray:
     """Returns the labels to draw samples of, int32[num], in order of labels.
 
-    Equally many of each class of the model, or as frequent as in the reference; where
-    that leaves a fraction, the largest fractions are rounded up.
+    Equally many of each class that model and reference have, or as frequent as in the
+    reference; where that leaves a fraction, the largest fractions are rounded up.
 
     Args:
         chars: chars[k] is what label k of the model stands for.
@@ -194,14 +194,15 @@ def choose_labels(
         ValueError: num is less than one for each class, or the reference has none of
             them.
     """
-    if num < len(chars):
-        raise ValueError(f"--num must be >= {len(chars)}, the classes, got {num}.")
-    shares = np.ones(len(chars))
-    if natural:
-        found = Counter(chars_of(reference).tolist())
-        shares = np.array([found[char] for char in chars], float)
-        if not shares.any():
-            raise ValueError(f"the reference must have images of {chars}, got none.")
+    found = Counter(chars_of(reference).tolist())
+    shares = np.array([found[char] for char in chars], float)
+    if not shares.any():
+        raise ValueError(f"the reference must have images of {chars}, got none.")
+    if num < np.count_nonzero(shares):
+        least = np.count_nonzero(shares)
+        raise ValueError(f"--num must be >= {least}, the classes, got {num}.")
+    if not natural:
+        shares = np.sign(shares)
     exact = num * shares / shares.sum()
     counts = np.floor(exact).astype(int)
     counts[np.argsort(counts - exact, kind="stable")[: num - counts.sum()]] += 1

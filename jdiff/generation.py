@@ -15,8 +15,9 @@ import numpy as np
 from jdiff import sampling, schedules, solvers
 from jdiff.grids import karras_timesteps
 from jdiff.guidance import guide
-from jdiff.models import Model
+from jdiff.models import Model, make_condition
 from jdiff.renoising import consistency
+from jdiff.style import check_style
 
 
 def generate(
@@ -29,6 +30,8 @@ def generate(
     grid: Callable[[schedules.Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
     batch_size: int | None = None,
     with_path: bool = True,
+    style: jax.typing.ArrayLike | None = None,
+    decode: bool = True,
 ) -> Iterator[sampling.Sample]:
     """Yields samples of the given labels, batch by batch, as `Sample`s of NumPy arrays.
 
@@ -49,6 +52,9 @@ def generate(
         batch_size: images per compiled call, >= 1; 16 by default, 64 of latents, whose
             network is small.
         with_path: without it path is empty, which spares latents their decoding.
+        style: for a model with styles: slant, weight, width and roundness, see
+            `jdiff.style`, float[4] for all or float[N, 4], in [-3, 3]; NaN is "any".
+        decode: whether to make images of latents, rather than yield float32[n, L].
 
     Yields:
         Sample with x_0 float32[n, H, W, C] in [-1, 1] and path
@@ -84,6 +90,12 @@ def generate(
         )
     if not np.isfinite(guidance):
         raise ValueError(f"guidance must be a finite number, got {guidance}.")
+    if style is not None and not model.has_style:
+        raise ValueError("style must be None for a model that does not know styles.")
+    conditions = labels
+    if model.has_style:
+        style = check_style(np.full(4, np.nan) if style is None else style, len(labels))
+        conditions = make_condition(model, labels, style)
     if batch_size is None:
         batch_size = 64 if model.autoencoder else 16
     if batch_size < 1:
@@ -92,9 +104,9 @@ def generate(
     # The complaints of these two come before the work, and on concrete tables.
     solver(model.schedule)
     sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
-    plan = solver, guidance != 1.0, with_path
+    plan = solver, guidance != 1.0, with_path, decode
     tables = model.params, model.schedule, times, np.float32(guidance)
-    return _batches(key, model, labels, tables, plan, batch_size)
+    return _batches(key, model, conditions, len(labels), tables, plan, batch_size)
 
 
 def default_solver(
@@ -104,34 +116,36 @@ def default_solver(
     return consistency if model.distilled else solvers.unipc
 
 
-def _batches(key, model, labels, tables, plan, batch_size):
+def _batches(key, model, conditions, num, tables, plan, batch_size):
     static = model._replace(params=None, schedule=None)
-    for start in range(0, len(labels), batch_size):
+    for start in range(0, num, batch_size):
         index = np.arange(start, start + batch_size)
-        batch = labels[np.minimum(index, len(labels) - 1)]
+        rows = np.minimum(index, num - 1)
+        batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], conditions)
         result = _sample_batch(key, index, batch, tables, (static, *plan))
-        left = min(batch_size, len(labels) - start)
+        left = min(batch_size, num - start)
         yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def _sample_batch(key, index, labels, tables, plan):
+def _sample_batch(key, index, conditions, tables, plan):
     params, schedule, times, guidance = tables
-    static, solver, guided, with_path = plan
+    static, solver, guided, with_path, decoded = plan
     latents = static.autoencoder
 
-    def denoiser(label):
+    def denoiser(given):
         return sampling.make_denoiser(
-            static.apply, params, schedule, static.prediction, label, clip=None
+            static.apply, params, schedule, static.prediction, given, clip=None
         )
 
     def decode(z):
         return jnp.clip(latents.decode(params, z).mean, -1.0, 1.0)
 
-    def one(index, label):
-        denoise = denoiser(label)
+    def one(index, given):
+        denoise = denoiser(given)
         if guided:  # at scale 1 the unconditional half would be computed in vain
-            denoise = guide(denoise, denoiser(len(static.chars)), guidance)
+            anything = make_condition(static, len(static.chars))
+            denoise = guide(denoise, denoiser(anything), guidance)
         x_0, path = sampling.sample(
             jax.random.fold_in(key, index),
             denoise if latents else sampling.clip_x_0(denoise),
@@ -141,8 +155,8 @@ def _sample_batch(key, index, labels, tables, plan):
         )
         if not with_path:
             path = path[:0]
-        if latents:
+        if latents and decoded:
             x_0, path = decode(x_0), jax.vmap(decode)(path)
         return sampling.Sample(x_0, path)
 
-    return jax.vmap(one)(index, labels)
+    return jax.vmap(one)(index, conditions)

@@ -25,6 +25,32 @@ _SHAPES = {
     **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
     "j": (DESCENT, 0.91, 0.8),
 }
+# Marks keep their aspect, in the middle of the height or the width that they leave
+# free: a dash is as thick as its pen, not as high as its room.
+_MARKS = {
+    **dict.fromkeys("()[]{}", (DESCENT / 2, ASCENT, 0.75)),
+    **dict.fromkeys("/\\|", (DESCENT / 4, ASCENT, 0.75)),
+    **dict.fromkeys("'`", (-0.72, ASCENT, 0.35)),
+    **dict.fromkeys("<>+", (-0.08, 0.72, 0.65)),
+    "!": (0.0, 1.0, 0.75),
+    "?": (0.0, 1.0, 0.85),
+    "#": (0.0, 0.95, 0.9),
+    "$": (0.08, 1.04, 0.8),
+    "%": (0.0, 0.98, 0.95),
+    "&": (0.0, 1.0, 0.95),
+    "@": (0.12, 0.85, 1.0),
+    '"': (-0.72, ASCENT, 0.5),
+    "*": (-0.45, 1.0, 0.55),
+    "^": (-0.5, 1.0, 0.5),
+    ",": (0.2, 0.14, 0.25),
+    ":": (0.0, 0.56, 0.4),
+    ";": (0.2, 0.56, 0.4),
+    "-": (-0.17, 0.49, 0.42),
+    "=": (-0.15, 0.55, 0.6),
+    "~": (-0.2, 0.5, 0.6),
+    "_": (0.26, 0.02, 0.7),
+}
+DOT = 1.3  # pens across a full stop
 
 BLUR = 2.5  # pixels of a glyph from paper to full ink across an edge, in EMNIST
 
@@ -44,20 +70,26 @@ def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
     return np.array([_ink_box(glyph) for glyph in glyphs], float)
 
 
-def ink_sizes(chars: str, boxes: np.ndarray) -> np.ndarray:
+def ink_sizes(chars: str, boxes: np.ndarray, pen: float) -> np.ndarray:
     """Returns how far ink should reach below and above its line and across.
+
+    Ink that hangs above its line, as an apostrophe does, reaches less than 0 below.
 
     Args:
         chars: what the glyphs say, N characters.
         boxes: around their ink, float[N, 4].
+        pen: thickness of a stroke in heights of a capital.
 
     Returns:
         float[N, 3], in heights of a capital.
     """
-    below, above, widest = np.array([_SHAPES.get(c, _CAPITAL) for c in chars]).T
+    shapes = _SHAPES | _MARKS | {".": (0.0, DOT * pen, DOT * pen)}
+    below, above, widest = np.array([shapes.get(c, _CAPITAL) for c in chars]).T
     ratio = (boxes[:, 2] - boxes[:, 0]) / (boxes[:, 3] - boxes[:, 1])
     width = np.minimum((below + above) * ratio, widest)
-    return np.stack([below, above, width], 1)
+    is_mark = np.array([c in _MARKS for c in chars])
+    free = np.where(is_mark, below + above - width / ratio, 0.0)
+    return np.stack([below - free / 2, above - free / 2, width], 1)
 
 
 def ink_thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:

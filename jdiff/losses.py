@@ -5,7 +5,9 @@
 (Ho et al. 2020, Eq. 14 with w_t = 1, d = squared error, target = eps.)
 """
 
+import functools
 from collections.abc import Callable
+from typing import Any
 
 import chex
 import jax
@@ -117,7 +119,7 @@ def make_diffusion_loss(
     apply: Callable[..., jax.Array],
     schedule: Schedule,
     prediction: Prediction,
-    null_label: int | None = None,
+    null_label: Any = None,
     label_dropout: float = 0.0,
     distance: Distance = l2_loss,
     weight: Weight = uniform_weight,
@@ -132,7 +134,8 @@ def make_diffusion_loss(
         apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
         schedule: float32[T + 1] tables; steps are drawn uniformly from 1 .. T.
         prediction: what the network predicts.
-        null_label: the label that means "no condition", usually num_classes.
+        null_label: the label that means "no condition", usually num_classes; where
+            labels are pytrees, such as `Condition`, it is one, too.
         label_dropout: probability that a label is replaced by the null label, which
             trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
         distance: (output, target) -> scalar, of one example.
@@ -153,7 +156,7 @@ def make_diffusion_loss(
         eps = jax.random.normal(key_eps, x_0.shape, x_0.dtype)
         if label_dropout:
             drop = jax.random.bernoulli(key_label, label_dropout)
-            label = jnp.where(drop, jnp.asarray(null_label), label)
+            label = jax.tree.map(functools.partial(jnp.where, drop), null_label, label)
         x_t = q_sample(schedule, x_0, t, eps)
         return x_t, t, label, prediction.target(schedule, x_0, eps, t)
 

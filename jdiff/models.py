@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jdiff import checkpoints, diffusion, latents, mixtures, schedules
-from jdiff.networks.embeddings import sinusoidal
+from jdiff.networks.embeddings import Condition, sinusoidal
 from jdiff.networks.mlp import MLP, ResidualMLP
 from jdiff.networks.unet import UNet
+from jdiff.style import STYLES
 
 SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "unet_emnist.safetensors"
 SHIPPED_LINEAR = SHIPPED_WEIGHTS.with_name("linear_emnist.safetensors")
@@ -56,6 +58,7 @@ class Model(NamedTuple):
             that `consistency`, and no other solver, samples from it.
         autoencoder: what makes images of latents, if it is latents that are denoised;
             params hold its weights, too.
+        has_style: whether the network takes a `Condition`, label and style, for label.
     """
 
     apply: Callable[..., jax.Array]
@@ -67,6 +70,7 @@ class Model(NamedTuple):
     has_null: bool = True
     distilled: bool = False
     autoencoder: latents.Autoencoder | None = None
+    has_style: bool = False
 
 
 @functools.cache
@@ -112,13 +116,34 @@ def make_residual_mlp(
     return hk.without_apply_rng(hk.transform(network))
 
 
+def make_condition(model: Model, label: Any, style: Any = None) -> Any:
+    """Returns what the model's network takes for a label.
+
+    Args:
+        model: from `load_model`.
+        label: int[...]; len(model.chars) is "any".
+        style: float[..., 4], for a model with styles; NaN, for a number or for all, is
+            "any".
+    """
+    if not model.has_style:
+        return label
+    if style is None:
+        style = np.full((*np.shape(label), len(STYLES)), np.nan, np.float32)
+    return Condition(label, style)
+
+
 def init_params(
-    key: jax.Array, network: hk.Transformed, image_shape: Sequence[int]
+    key: jax.Array,
+    network: hk.Transformed,
+    image_shape: Sequence[int],
+    has_style: bool = False,
 ) -> Any:
     """Returns fresh weights of a network for images [H, W, C] or points [D]."""
-    x_t = jnp.zeros((1, *image_shape))
+    x_t, label = jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32)
+    if has_style:
+        label = Condition(label, jnp.zeros((1, len(STYLES))))
     # Jitted, because Haiku's init would otherwise compile op by op.
-    return jax.jit(network.init)(key, x_t, jnp.zeros(1), jnp.zeros(1, jnp.int32))
+    return jax.jit(network.init)(key, x_t, jnp.zeros(1), label)
 
 
 def build_model(description: dict[str, Any], params: Any) -> Model:
@@ -147,6 +172,7 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
             has_null=not distilled,
             distilled=distilled,
             autoencoder=latents.build_autoencoder(description) if has_latents else None,
+            has_style=bool(description.get("style", False)),
         )
     except (KeyError, TypeError) as error:
         raise checkpoints.WeightsError(
@@ -170,7 +196,11 @@ def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
     network = _make_network(description)
     if "autoencoder" not in description:
         return init_params(key, network, description["image_shape"])
-    params = init_params(key, network, (description["num_latents"],))
+    has_style = bool(description.get("style", False))
+    params = init_params(key, network, (description["num_latents"],), has_style)
+    if has_style:
+        shape = jnp.zeros((len(description["chars"]), len(STYLES)))
+        params["style"] = {"mean": shape, "std": shape}
     return params | latents.build_autoencoder(description).init(key)
 
 

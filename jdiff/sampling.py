@@ -90,7 +90,7 @@ def make_denoiser(
     params: Any,
     schedule: Schedule,
     prediction: Prediction,
-    label: jax.typing.ArrayLike | None = None,
+    label: Any = None,
     clip: float | None = 1.0,
 ) -> Denoiser:
     """Returns the denoiser (x_t, t) -> x_0 of a trained network.
@@ -101,14 +101,16 @@ def make_denoiser(
         params: the network's weights.
         schedule: float32[T + 1] tables.
         prediction: what the network predicts.
-        label: class of the example, scalar int; the null label for no condition.
+        label: class of the example, scalar int; the null label for no condition. Or a
+            pytree of what the network takes, such as a `Condition`.
         clip: the estimate is clipped to [-clip, clip]; None leaves it as it is.
 
     Raises:
         ValueError: the prediction does not determine x_0 at t = T, where alpha_T = 0.
     """
     _check_determined(schedule, prediction)
-    condition = () if label is None else (jnp.asarray(label)[None],)
+    condition = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (label,))
+    condition = condition if label is not None else ()
 
     def denoise(x_t, t):
         output = apply(params, x_t[None], log_snr(schedule, t)[None], *condition)[0]

@@ -14,10 +14,13 @@ LossFn = Callable[[Params, jax.Array, "Batch"], tuple[jax.Array, Metrics]]
 
 
 class Batch(NamedTuple):
-    """Images float[B, H, W, C] in [-1, 1], or points float[B, D], and labels int[B]."""
+    """Images float[B, H, W, C] in [-1, 1], or points float[B, D], and labels int[B].
+
+    What else a network takes for labels, such as `Condition`, goes in their place.
+    """
 
     image: jax.Array
-    label: jax.Array
+    label: Any
 
 
 class TrainState(NamedTuple):
@@ -139,7 +142,7 @@ def make_epoch(
 
     def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
         def step(state, key):
-            rows = jax.random.randint(key, (batch_size,), 0, len(data.label))
+            rows = jax.random.randint(key, (batch_size,), 0, len(data.image))
             return train_step(state, jax.tree.map(lambda leaf: leaf[rows], data))
 
         key, key_rows = jax.random.split(state.key)

@@ -33,6 +33,7 @@ LINE_HEIGHT = 1.75
 MARGIN = 0.6
 PEN = 0.115  # thickness of a stroke
 JITTER = 0.06  # how far a glyph may stray from its line, up or down
+MAX_PEN = 0.5  # with more, a full stop would leave its line
 MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
 
 MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
@@ -68,6 +69,7 @@ def typeset(
     margin: float = MARGIN,
     align: Alignment = FLUSH_LEFT,
     jitter: float = JITTER,
+    pen: float = PEN,
 ) -> Layout:
     """Returns the layout of glyph images as lines of text.
 
@@ -85,17 +87,19 @@ def typeset(
         align: what becomes of the room that a line leaves free.
         jitter: how far a glyph may stray from its line, up or down, by itself and
             with its neighbours, in heights of a capital, [0, 0.1]; 0 is a ruler.
+        pen: thickness of a stroke, in heights of a capital, (0, 0.5]. Glyphs come as
+            close to it as they can without breaking strokes or filling loops.
 
     Raises:
         ValueError: see `check_page`; or text and glyphs differ in number, or the
             page is too narrow for a word, too low for the lines, or too large.
     """
-    check_page(text, cap_height, width, height, margin, jitter)
+    check_page(text, cap_height, width, height, margin, jitter, pen)
     drawn = text.translate(BLANKS)
     check_glyphs(glyphs, len(drawn) or 1)
     glyphs = np.asarray(glyphs, np.float32) / 255.0
     ink = ink_boxes(glyphs)
-    below, above, widths = ink_sizes(drawn, ink).T
+    below, above, widths = ink_sizes(drawn, ink, pen).T
     room = math.inf if width is None else width / cap_height - 2 * margin
     words = read_words(text, widths)
     _check_words(words, room, cap_height, margin)
@@ -114,7 +118,7 @@ def typeset(
         width=width,
         source=ink + _BORDER,
         target=place + _BORDER * np.tile(scale, 2),
-        threshold=ink_thresholds(glyphs, PEN * cap_height / np.sqrt(scale.prod(1))),
+        threshold=ink_thresholds(glyphs, pen * cap_height / np.sqrt(scale.prod(1))),
     )
 
 
@@ -125,6 +129,7 @@ def check_page(
     height: int | None = None,
     margin: float = MARGIN,
     jitter: float = JITTER,
+    pen: float = PEN,
 ) -> None:
     """Raises what `typeset` would raise whatever the glyphs: call it before sampling.
 
@@ -141,6 +146,8 @@ def check_page(
         raise ValueError(f"margin must be in [{MAX_JITTER}, 10], got {margin}.")
     if not 0 <= jitter <= MAX_JITTER:
         raise ValueError(f"jitter must be in [0, {MAX_JITTER}], got {jitter}.")
+    if not 0 < pen <= MAX_PEN:
+        raise ValueError(f"pen must be in (0, {MAX_PEN}], got {pen}.")
     if len(text) > MAX_LENGTH:
         got = len(text)
         raise ValueError(f"a text has at most {MAX_LENGTH} characters, got {got}.")

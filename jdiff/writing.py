@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jdiff import lines, typesetting
+from jdiff.style import MAX_STYLE, STYLES, draw_style
 
 ALIGNMENTS = {
     "left": lines.FLUSH_LEFT,
@@ -25,6 +26,11 @@ SUFFIXES = (".png", ".gif", ".apng", ".webp", ".svg")
 
 # Bytes of an animation while it is written; a longer page has fewer frames.
 MAX_BYTES = 2**29
+
+
+# A pen is thicker by this for a standard deviation of weight, as in EMNIST.
+PEN_OF_WEIGHT = 1.25
+WEIGHT = STYLES.index("weight")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -44,6 +50,52 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--paper", default="white", help="a colour, as ivory or #fff8e7")
     add("--transparent", action="store_true", help="paper lets the ground through")
     add("--dpi", type=float, help="pixels per inch, for .png, .apng and .svg")
+
+
+def add_style_options(command: argparse.ArgumentParser) -> None:
+    """Gives a command the options that describe a hand; see `jdiff.style`."""
+    add = command.add_argument
+    add("--slant", type=float, help="-3: to the left, 0: as most people, 3: to the right")
+    add("--weight", type=float, help="-3: fine strokes, 3: bold ones")
+    add("--letter-width", type=float, help="-3: narrow letters, 3: wide ones")
+    add("--roundness", type=float, help="-3: angular letters, 3: round ones")
+    add("--style-seed", type=int, help="draws what is not given; by default --seed")
+
+
+def style_of(args: argparse.Namespace, has_style: bool) -> np.ndarray | None:
+    """Returns the style that the options ask for, float[4].
+
+    Args:
+        args: see `add_style_options`.
+        has_style: of the model; without it the style is None.
+
+    Raises:
+        ValueError: an option is outside its range, or of no use to the model.
+    """
+    given = {name: getattr(args, name) for name in _STYLE_OPTIONS}
+    used = [_flag(name) for name, value in given.items() if value is not None]
+    if not has_style:
+        if used:
+            names = ", ".join(used)
+            raise ValueError(f"this model has no styles (--model latent has): {names}.")
+        return None
+    seed = given.pop("style_seed")
+    if seed is not None and seed < 0:
+        raise ValueError(f"--style-seed must be >= 0, got {seed}.")
+    for name, value in given.items():
+        if value is not None and not abs(value) <= MAX_STYLE:
+            raise ValueError(f"{_flag(name)} must be in [-3, 3], got {value}.")
+    drawn = draw_style(args.seed if seed is None else seed)
+    pairs = zip(given.values(), drawn, strict=True)
+    return np.array([own if value is None else value for value, own in pairs])
+
+
+# In the order of `jdiff.style.STYLES`.
+_STYLE_OPTIONS = ("slant", "weight", "letter_width", "roundness", "style_seed")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def check_options(args: argparse.Namespace, text: str) -> list[Path]:
@@ -83,6 +135,7 @@ def save(
     glyphs: np.ndarray,
     path: np.ndarray | None,
     steps: Sequence[int],
+    style: np.ndarray | None = None,
 ) -> None:
     """Writes all files, or none.
 
@@ -93,15 +146,17 @@ def save(
         glyphs: finished, uint8[N, h, w].
         path: their states, uint8[F, N, h, w]; None if there is no animation.
         steps: int[F].
+        style: of the glyphs, float[4]; a bold hand has a thick pen.
 
     Raises:
         ValueError: the glyphs do not fit on the page, or it not in the file.
     """
     from jdiff import animations, files, images, pages, vector
 
-    layout = typesetting.typeset(
-        text, glyphs, align=ALIGNMENTS[args.align], **_page_options(args)
-    )
+    options = _page_options(args) | {"align": ALIGNMENTS[args.align]}
+    if style is not None:
+        options["pen"] = typesetting.PEN * PEN_OF_WEIGHT ** style[WEIGHT]
+    layout = typesetting.typeset(text, glyphs, **options)
     if path is None:
         path, steps = glyphs[None], steps[-1:]
     num_bytes = len(path) * layout.height * layout.width

@@ -6,6 +6,7 @@
 
 The autoencoder is one that `train_vae.py` wrote, a PCA too; the weights written hold
 both. Every epoch draws its latents from the posteriors anew, all classes equally often.
+The network learns of each image's style, too (`jdiff.style`), and to do without.
 `--resume` goes on from the checkpoint beside the weights.
 """
 
@@ -35,6 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--num-features", type=int, default=256, help="width of the network")
     add("--num-layers", type=int, default=2, help="its hidden layers")
     add("--label-dropout", type=float, default=0.1)
+    add("--style-dropout", type=float, default=0.2, help="of a number, and of all four")
     add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
     add("--prediction", default="v", choices=jdiff.PREDICTIONS)
@@ -46,7 +48,8 @@ def describe(args, dataset: jdiff.data.Dataset, autoencoder_facts: dict) -> dict
     """Returns what `jdiff.build_model` needs to rebuild the model."""
     names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
-    return autoencoder_facts | facts | {"model": "latent", "chars": dataset.chars}
+    facts |= {"model": "latent", "chars": dataset.chars, "style": True}
+    return autoencoder_facts | facts
 
 
 def load_autoencoder(path: Path, dataset: jdiff.data.Dataset):
@@ -63,14 +66,18 @@ def load_autoencoder(path: Path, dataset: jdiff.data.Dataset):
     return autoencoder, params, facts
 
 
-def draw_latents(posteriors, labels: np.ndarray, num: int, seed: Sequence[int]):
+def draw_latents(
+    posteriors, labels: np.ndarray, styles: np.ndarray, num: int, seed, dropout=0.0
+):
     """Returns a Batch of latents, drawn from posteriors of equally many of each class.
 
     Args:
         posteriors: moments float[N, L] of q(z | image).
         labels: int[N].
+        styles: float[N, 4].
         num: how many latents.
         seed: of the draw.
+        dropout: share of the styles' numbers that are not given, and of whole styles.
     """
     rng = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")
@@ -82,18 +89,37 @@ def draw_latents(posteriors, labels: np.ndarray, num: int, seed: Sequence[int]):
     mean, variance = (moment[rows] for moment in posteriors)
     noise = rng.standard_normal(mean.shape, np.float32)
     z = mean + np.sqrt(variance) * noise
-    return jdiff.Batch(jnp.asarray(z), jnp.asarray(labels[rows], jnp.int32))
+    dropped = rng.random((num, styles.shape[1])) < dropout
+    dropped |= rng.random((num, 1)) < dropout
+    style = np.where(dropped, np.float32(np.nan), styles[rows])
+    condition = jdiff.Condition(jnp.asarray(labels[rows]), jnp.asarray(style))
+    return jdiff.Batch(jnp.asarray(z), condition)
+
+
+def measure_styles(dataset: jdiff.data.Dataset, scale=None):
+    """Returns styles float32[N, 4], in [-3, 3], and their scale, by default their own."""
+    measured = jdiff.style.measure(dataset.images)
+    if scale is None:
+        num_classes = len(dataset.chars)
+        scale = jdiff.style.fit_scale(measured, dataset.labels, num_classes)
+    styles = jdiff.style.relate(measured, dataset.labels, scale)
+    return styles.clip(-jdiff.style.MAX_STYLE, jdiff.style.MAX_STYLE), scale
 
 
 def run(args: argparse.Namespace) -> None:
     train_vae.check_args(args, "num_features", "num_layers", "num_steps")
+    if not 0.0 <= args.style_dropout <= 1.0:
+        raise ValueError(f"style_dropout must be in [0, 1], got {args.style_dropout}.")
     dataset = jdiff.data.load(args.data, "train", args.data_dir)
     autoencoder, fixed, facts = load_autoencoder(args.autoencoder, dataset)
     facts = describe(args, dataset, facts)
     width = args.num_features, args.num_layers
     network = jdiff.make_residual_mlp(len(dataset.chars), *width)
     key = jax.random.key(args.seed)
-    params = jdiff.init_params(key, network, (autoencoder.num_latents,))
+    shape = (autoencoder.num_latents,)
+    params = jdiff.init_params(key, network, shape, has_style=True)
+    styles, scale = measure_styles(dataset)
+    fixed |= {"style": scale._asdict()}
     model = jdiff.build_model(facts, params | fixed)
     # If samples cannot be drawn from it, it says so now, not at the end.
     next(jdiff.generate(key, model, [0], num_steps=1))
@@ -101,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
         model.apply,
         model.schedule,
         model.prediction,
-        null_label=len(model.chars),
+        null_label=jdiff.make_condition(model, len(model.chars)),
         label_dropout=args.label_dropout,
     )
     started = train_vae.start(args, loss_fn, params, EPOCH_STEPS)
@@ -109,7 +135,10 @@ def run(args: argparse.Namespace) -> None:
     num = EPOCH_STEPS * args.batch_size
 
     def draw_data(done):
-        return draw_latents(posteriors, dataset.labels, num, [args.seed, done])
+        seed, dropout = [args.seed, done], args.style_dropout
+        return draw_latents(
+            posteriors, dataset.labels, styles, num, seed, dropout
+        )
 
     def write(params):
         jdiff.save_weights(args.out, params | fixed, facts)
@@ -117,7 +146,8 @@ def run(args: argparse.Namespace) -> None:
     state = train_vae.train(args, started, draw_data, write)
     test = train_vae.load_test(args)
     posteriors = jdiff.encode_images(autoencoder, fixed, test.images)
-    data = draw_latents(posteriors, test.labels, 2**15, [args.seed, 0])
+    styles, _ = measure_styles(test, scale)
+    data = draw_latents(posteriors, test.labels, styles, 2**15, [args.seed, 0])
     loss, _ = jax.jit(loss_fn)(state.ema_params, key, data)
     print(f"loss of test images {loss:.4f}, of training images the lines above")
 

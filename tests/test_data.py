@@ -580,11 +580,11 @@ def test_glyphs_are_sorted_by_class(glyphs):
     assert glyphs.labels.tolist() == np.repeat(np.arange(62), 10).tolist()
 
 
-def test_glyphs_fill_a_box_of_20_in_the_middle(glyphs):
+def test_glyphs_fill_a_box_of_22_in_the_middle(glyphs):
     top, bottom, left, right = boxes(glyphs.images).T
     side = np.maximum(bottom - top, right - left) + 1
     # The blur widens a stroke by up to a pixel on either side.
-    assert side.min() >= 18 and side.max() <= 22
+    assert side.min() >= 20 and side.max() <= 24
     for middle in ((top + bottom) / 2, (left + right) / 2):
         assert np.abs(middle - 13.5).max() <= 1.5
 
@@ -700,6 +700,42 @@ def test_real_emnist_is_whole(byclass):
 def test_glyphs_have_the_ink_of_emnist(byclass, glyphs):
     real, drawn = byclass.images.mean() / 255, glyphs.images.mean() / 255
     assert abs(drawn / real - 1) < 0.15
+
+
+def sides(images):
+    """The larger of height and width at half ink, [N]."""
+    ink = images[..., 0] > 127
+    rows, columns = ink.any(2), ink.any(1)
+    height, width = (28 - a.argmax(1) - a[:, ::-1].argmax(1) for a in (rows, columns))
+    return np.maximum(height, width)
+
+
+def thickness(images):
+    """Of the strokes in pixels: twice area over total variation, [N]."""
+    ink = images[..., 0] / 255
+    slope_y, slope_x = np.diff(ink[:, :, 1:], axis=1), np.diff(ink[:, 1:], axis=2)
+    return 2 * ink.sum((1, 2)) / np.hypot(slope_y, slope_x).sum((1, 2))
+
+
+def contrast(images):
+    """The steepest edges, per pixel, [N]."""
+    ink = images[..., 0] / 255
+    slope_y, slope_x = np.diff(ink[:, :, 1:], axis=1), np.diff(ink[:, 1:], axis=2)
+    return np.percentile(np.hypot(slope_y, slope_x), 98, axis=(1, 2))
+
+
+@needs_real_data
+@pytest.mark.parametrize("measure", [sides, thickness, contrast])
+def test_glyphs_have_the_box_the_pens_and_the_blur_of_emnist(byclass, glyphs, measure):
+    real = [measure(byclass.images[byclass.labels == k]).mean() for k in range(62)]
+    drawn = measure(glyphs.images)
+    assert abs(np.median(drawn) / np.median(real) - 1) < 0.1
+
+
+@needs_real_data
+def test_glyphs_are_as_black_as_emnist(byclass, glyphs):
+    for images in (byclass.images, glyphs.images):
+        assert (images.max(axis=(1, 2, 3)) == 255).mean() > 0.99
 
 
 @needs_real_data

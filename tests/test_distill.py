@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 import jdiff
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
-SCRIPT = Path(__file__).parent.parent / "scripts" / "distill_unet.py"
+SCRIPT = Path(__file__).parent.parent / "scripts" / "distill.py"
 TINY = ["--updates", "8", "--batch-size", "8", "--steps", "4"]
 
 
@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, teacher):
         (["--guidance", "nan"], "guidance must be a finite number, got nan"),
         (["--resume"], "no run to resume"),
         (["--weights", "nothing.safetensors"], "nothing.safetensors"),
-        (["--weights", jdiff.models.SHIPPED_LINEAR], "must be of a UNet to distil"),
+        (["--weights", jdiff.models.SHIPPED_LINEAR], "must be of a network, got"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, teacher, argv, says):

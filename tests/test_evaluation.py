@@ -562,10 +562,18 @@ def test_bad_samples_are_one_sentence(folder, refuses, changes, says):
 
 
 def test_weights_whose_characters_the_reference_lacks_draw_nothing(folder, refuses):
-    digits = data.glyphs(4, 0, "0123456789")
-    np.savez("digits.npz", images=digits.images, labels=digits.labels)
-    sentence = refuses("W --num 186 --reference digits.npz")
-    assert "images of 'A', got none: it has 0123456789" in sentence
+    marks = data.glyphs(4, 0, "!?")
+    np.savez("marks.npz", images=marks.images, chars=np.repeat(["!", "?"], 4))
+    sentence = refuses("W --num 186 --reference marks.npz")
+    assert "the reference must have images of 0123456789AB" in sentence
+
+
+@pytest.mark.parametrize("natural", [True, False])
+def test_only_characters_of_the_reference_are_drawn(natural):
+    """So weights that write punctuation, too, can be compared with EMNIST."""
+    reference = data.Dataset(np.zeros((3, 28, 28, 1), np.uint8), np.arange(3), "abc")
+    labels = evaluation.choose_labels("a!cd", 11, reference, natural)
+    assert sorted(set(labels)) == [0, 2] and len(labels) == 11
 
 
 def test_weights_of_another_size_draw_nothing(folder, refuses):

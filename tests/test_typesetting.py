@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jdiff.lines import CENTRED, FLUSH_LEFT, FLUSH_RIGHT, JUSTIFIED
 from jdiff.pages import compose
 from jdiff.text import EMNIST_CHARS, encode
-from jdiff.typesetting import JITTER, MARGIN, check_page, typeset
+from jdiff.typesetting import JITTER, MARGIN, PEN, check_page, typeset
 
 CHARS = st.sampled_from(EMNIST_CHARS)
 TEXTS = st.text(st.one_of(CHARS, st.sampled_from(" \n\t\r")), max_size=12)
@@ -185,6 +185,25 @@ def test_jitter_moves_glyphs_up_and_down_a_little_and_nothing_else(text, jitter)
     np.testing.assert_array_equal(again.target, strayed.target)
 
 
+def test_a_broader_pen_lays_more_ink_in_the_same_places():
+    glyphs = blurred_frames()
+    ink = []
+    for pen in (0.05, PEN, 0.2):
+        layout = typeset("abcd", glyphs, pen=pen)
+        assert (layout.target == typeset("abcd", glyphs).target).all()
+        ink.append(compose(layout, glyphs).sum(dtype=float))
+    assert ink[0] < ink[1] < ink[2]
+    plain, named = typeset("abcd", glyphs), typeset("abcd", glyphs, pen=PEN)
+    np.testing.assert_array_equal(plain.threshold, named.threshold)
+
+
+def blurred_frames():
+    """Frames whose edges are 3 pixels wide: sharp ones have no grey to choose from."""
+    frames = np.stack([box_glyph(20, 12)] * 4)
+    near = [np.roll(frames, (i, j), (1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1)]
+    return np.mean(near, axis=0).astype(np.uint8)
+
+
 def test_without_jitter_capitals_stand_on_a_ruler():
     ink = ink_of(typeset("ABCDEF", random_glyphs(6), jitter=0.0))
     np.testing.assert_allclose(ink[:, 3], ink[0, 3])
@@ -242,6 +261,8 @@ def test_a_page_is_as_high_as_asked_or_an_error():
         ("a", {"jitter": -0.1}, r"jitter must be in \[0, 0.1\], got -0.1"),
         ("a", {"jitter": math.nan}, "got nan"),
         ("a", {"cap_height": math.inf}, "cap_height must be positive"),
+        ("a", {"pen": 0.0}, r"pen must be in \(0, 0.5\], got 0.0"),
+        ("a", {"pen": math.nan}, "pen must be in .* got nan"),
         ("a" * 10_001, {"width": 900}, "at most 10000 characters, got 10001"),
         ("a" * 2000, {}, "a line of 2000 characters needs a width"),
         ("a\n" * 2000, {"width": 500}, "at most 65000 pixels high"),

@@ -13,9 +13,11 @@ from jdiff.data.points import (
     read_points,
     standardize,
 )
+from jdiff.data.printable import PRINTABLE_CHARS, printable, seed_of
 
 __all__ = [
     "EMNIST_CHARS",
+    "PRINTABLE_CHARS",
     "DataError",
     "Dataset",
     "Points",
@@ -26,6 +28,7 @@ __all__ = [
     "load",
     "load_points",
     "mnist",
+    "printable",
     "read_npz",
     "read_points",
     "standardize",
@@ -40,7 +43,7 @@ def load(
 
     Args:
         source: "emnist/byclass" (or another name that `emnist` knows), "mnist",
-            "glyphs", or the path of an .npz file.
+            "ascii" (see `printable`), "glyphs", or the path of an .npz file.
         split: "train" or "test". The test glyphs are other glyphs of the same fonts; an
             .npz file has only "train".
         data_dir: see `emnist`; without meaning for glyphs and .npz files.
@@ -59,11 +62,13 @@ def load(
         return emnist(name, split, data_dir)
     if source == "mnist":
         return mnist(split, data_dir)
+    if source == "ascii":
+        return printable(split, data_dir)
     if source == "glyphs":
-        return glyphs(seed=0 if split == "train" else 1)
+        return glyphs(seed=seed_of(split))
     raise DataError(
-        "data must be emnist/NAME (such as emnist/byclass), mnist, glyphs or a file "
-        f"that ends in .npz, got {source!r}."
+        "data must be emnist/NAME (such as emnist/byclass), mnist, ascii, glyphs or a "
+        f"file that ends in .npz, got {source!r}."
     )
 
 

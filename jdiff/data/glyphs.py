@@ -4,32 +4,43 @@ The fonts come with matplotlib. What tells print from handwriting is mostly the 
 so each font's outline is thinned to its centre line and drawn again with a round pen,
 after the line was slanted, turned, squeezed and bent by a smooth field. The rest is
 what EMNIST does to a scan (Cohen et al. 2017, Fig. 1): fit the character to a box with
-its aspect kept, centre that box, blur.
+its aspect kept, centre that box, blur, stretch the grey levels to 255.
 """
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset
 
-if TYPE_CHECKING:  # whoever only reads files needs no Pillow
-    from PIL.Image import Image as PILImage
-
 _SIDE = 28  # of an image, in pixels
-_BOX = 20  # that a character fills
-_OVERSAMPLING = 2
-_FONT_SIZE = 32 * _OVERSAMPLING  # the outline that is thinned; half of it on the canvas
-_CANVAS = 96  # in which a character is bent; leaves room around the widest one
-_CELLS = 6  # of the bending mesh, along one side; divides the canvas
-_MAX_SCALE = 1.3  # keeps a full stop from being blown up to a full box
-_LEVELS = 16  # grey levels for one pixel of distance
+_BOX = 22  # that a character fills: EMNIST's median at half ink
+_EM = 64  # size of the font whose outlines are thinned, in pixels
+_SMOOTHING = 3  # of them
+_MARK_SCALE = 48.0  # pixels per em at most: no apostrophe fills the box
 
-_FONTS = ("DejaVuSans", "DejaVuSans-Oblique", "STIXGeneral", "STIXGeneralItalic")
+_UPRIGHT_FONTS = ("DejaVuSans", "STIXGeneral")
+_FONTS = (*_UPRIGHT_FONTS, "DejaVuSans-Oblique", "STIXGeneralItalic")
 # Computer Modern encodes letters and digits as ASCII does, but not the punctuation.
-_ALPHANUMERIC_FONTS = ("cmss10", "cmti10")
+_ALPHANUMERIC_FONTS = (*_FONTS, "cmss10", "cmti10")
+# Marks that a strong slant would close or turn into one another.
+_UPRIGHT = "!%'()/:;@[\\]`{|}"
+
+# Thickness of a stroke in pixels, from the finest pen to the broadest: about the middle
+# nine tenths of EMNIST's. A broad pen would close the holes of marks of many strokes;
+# dots are larger than the pen.
+_PEN = (1.8, 3.9)
+_PENS = {
+    **dict.fromkeys("%&#$", (1.5, 2.8)),
+    **dict.fromkeys("'\"", (2.2, 4.2)),
+    "@": (1.3, 2.2),
+    "*": (1.6, 3.2),
+    ":": (3.0, 5.5),
+    ";": (2.9, 4.8),
+    ".": (3.0, 6.5),
+}
+_BLUR = (1.4, 2.4)  # pixels from paper to full ink across an edge
 
 
 def glyphs(
@@ -47,7 +58,7 @@ def glyphs(
 
     Returns:
         images uint8 [num_per_char * len(chars), 28, 28, 1], sorted by class. The
-        larger of a character's height and width is 20 pixels; small marks stay small.
+        larger of a character's height and width is 22 pixels; small marks stay small.
 
     Raises:
         DataError: an argument outside its range, or matplotlib is missing.
@@ -67,47 +78,47 @@ def glyphs(
 
 
 def _draw_class(char: str, num: int, seed: int) -> np.ndarray:
-    from PIL import Image, ImageFilter
-
     rng = np.random.default_rng([seed, ord(char)])
     # Row i is drawn before row i + 1, so that `num` does not change a glyph.
     draws = rng.random((num, 14))
-    meshes = _meshes(draws[:, :11])
-    fonts = _FONTS + _ALPHANUMERIC_FONTS if char.isalnum() else _FONTS
-    bilinear = Image.Resampling.BILINEAR
-    images = np.empty((num, _SIDE, _SIDE), np.uint8)
-    for i, (font, pen, blur) in enumerate(draws[:, 11:].tolist()):
-        distance = _distance(char, fonts[int(font * len(fonts))])
-        # The distance is bent, not the stroke: a bent pen would change its width.
-        bent = distance.transform(
-            distance.size, Image.Transform.MESH, meshes[i], bilinear, fillcolor=255
-        )
-        ink = 1.6 + 1.6 * pen - np.asarray(bent) / _LEVELS
-        stroke = Image.fromarray((255 * ink.clip(0, 1)).astype(np.uint8))
-        blurred = _fit(stroke).filter(ImageFilter.GaussianBlur(0.4 + 0.3 * blur))
-        images[i] = np.asarray(blurred)
+    fonts: tuple[str, ...] = _FONTS
+    freedom, max_scale = 1.0, _MARK_SCALE
+    if char.isalnum():
+        fonts, max_scale = _ALPHANUMERIC_FONTS, np.inf
+    if char in _UPRIGHT:
+        fonts, freedom = _UPRIGHT_FONTS, 0.3
+    fine, broad = _PENS.get(char, _PEN)
+    images = np.zeros((num, _SIDE, _SIDE), np.uint8)
+    for image, draw in zip(images, draws, strict=True):
+        font, pen, blur = draw[11:]
+        line = _centre_line(char, fonts[int(font * len(fonts))])
+        if not line.size:  # a space
+            continue
+        bent = _bend(line, draw[:11], freedom)
+        radius = (fine + (broad - fine) * pen) / 2
+        edge = _BLUR[0] + (_BLUR[1] - _BLUR[0]) * blur
+        image[:] = _ink(bent, max_scale, radius, edge)
     return images
 
 
 @cache
-def _distance(char: str, font: str) -> "PILImage":
-    """How far each pixel of the canvas is from the character's centre line."""
-    from PIL import Image, ImageDraw, ImageFont
+def _centre_line(char: str, font: str) -> np.ndarray:
+    """Points of a character's centre line, (x, y) in ems from its middle, float[N, 2].
 
-    face = ImageFont.truetype(str(_font_folder() / f"{font}.ttf"), _FONT_SIZE)
+    y points down. A space has no points.
+    """
+    from PIL import Image, ImageDraw, ImageFont  # readers of files need no Pillow
+
+    face = ImageFont.truetype(str(_font_folder() / f"{font}.ttf"), _EM)
     left, top, right, bottom = face.getbbox(char)
     # One pixel of margin, so that thinning can look at every neighbour.
     outline = Image.new("L", (int(right - left) + 2, int(bottom - top) + 2))
     ImageDraw.Draw(outline).text((1 - left, 1 - top), char, 255, face)
-    middle = (np.array([outline.height, outline.width]) - 1) / 2
-    line = (np.argwhere(_thin(np.asarray(outline) > 127)) - middle) / _OVERSAMPLING
-    if not line.size:  # a space
-        return Image.new("L", (_CANVAS, _CANVAS), 255)
-    steps = np.arange(_CANVAS, dtype=np.float32) - (_CANVAS - 1) / 2
-    y, x = line.astype(np.float32).T
-    down, right = (steps[:, None] - y) ** 2, (steps[:, None] - x) ** 2
-    nearest = np.sqrt((down[:, None] + right[None]).min(axis=-1))
-    return Image.fromarray((_LEVELS * nearest).clip(0, 255).astype(np.uint8))
+    middle = (np.array(outline.size) - 1) / 2
+    pixels = np.argwhere(_thin(np.asarray(outline) > 127))[:, ::-1] - middle
+    # Pixels make steps: each point is the mean of the pixels around it.
+    near = ((pixels[:, None] - pixels) ** 2).sum(-1) <= _SMOOTHING**2
+    return near @ pixels / np.maximum(near.sum(1, keepdims=True), 1) / _EM
 
 
 def _thin(mask: np.ndarray) -> np.ndarray:
@@ -150,52 +161,50 @@ def _font_folder() -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 
-def _meshes(draws: np.ndarray) -> list[list[tuple[tuple[int, ...], tuple[float, ...]]]]:
-    """Where each cell of a bent glyph is taken from, one PIL mesh for each glyph.
+def _bend(line: np.ndarray, draws: np.ndarray, freedom: float) -> np.ndarray:
+    """The points of a line where a hand would put them, float[N, 2].
 
     Args:
-        draws: uniform in [0, 1), [N, 11]: slant, turn, squeeze, then for either axis
-            the strength of the bend, its frequency along x and y, and its phase.
+        line: (x, y) in ems, float[N, 2].
+        draws: uniform in [0, 1), [11]: squeeze, slant, turn, then for either axis the
+            strength of the bend, its frequency along x and y, and its phase.
+        freedom: of the slant, the turn and the bend, in [0, 1].
     """
-    slant, turn, squeeze, *bends = draws.T[:, :, None, None]
-    slant = 0.15 + 0.5 * (slant - 0.5)  # EMNIST leans to the right
-    turn = 0.25 * (turn - 0.5)
-    squeeze = 2.0 ** (0.7 * (squeeze - 0.5))
-    corners = np.linspace(-0.5, 0.5, _CELLS + 1)
-    x, y = np.meshgrid(corners, corners)
-    bent_x, bent_y = x + _bend(x, y, bends[:4]), y + _bend(x, y, bends[4:])
-    turned_x = np.cos(turn) * bent_x - np.sin(turn) * bent_y
-    turned_y = np.sin(turn) * bent_x + np.cos(turn) * bent_y
-    # PIL asks where an output pixel comes from, so this is the inverse: y points down,
-    # and the top, which moves right, is taken from the left.
-    from_x = (turned_x + slant * turned_y) * squeeze
-    grid = (np.stack([from_x, turned_y], axis=-1) + 0.5) * _CANVAS
-    # A quadrilateral's corners in PIL's order: NW, SW, SE, NE.
-    quads = np.concatenate(
-        [grid[:, :-1, :-1], grid[:, 1:, :-1], grid[:, 1:, 1:], grid[:, :-1, 1:]], -1
-    )
-    step = _CANVAS // _CELLS
-    starts = range(0, _CANVAS, step)
-    cells = [(j, i, j + step, i + step) for i in starts for j in starts]
-    return [
-        list(zip(cells, map(tuple, glyph.reshape(-1, 8).tolist()), strict=True))
-        for glyph in quads
-    ]
+    squeeze, slant, turn = draws[:3] - 0.5
+    x, y = line.T * [[2.0 ** (0.7 * squeeze)], [1.0]]
+    # EMNIST leans to the right, where the top goes: y points down.
+    x = x - freedom * (0.1 + 0.7 * slant) * y
+    angle = freedom * 0.25 * turn
+    x, y = np.cos(angle) * np.array([x, y]) + np.sin(angle) * np.array([-y, x])
+    bend = [_wave(x, y, draws[3:7]), _wave(x, y, draws[7:])]
+    return np.transpose([x, y] + 0.12 * freedom * np.array(bend))
 
 
-def _bend(x: np.ndarray, y: np.ndarray, draws: list[np.ndarray]) -> np.ndarray:
+def _wave(x: np.ndarray, y: np.ndarray, draws: np.ndarray) -> np.ndarray:
     strength, along_x, along_y, phase = draws
-    wave = np.sin(2 * np.pi * (2 * along_x * x + 2 * along_y * y + phase))
-    return 0.04 * strength * wave
+    turns = 0.67 * (along_x * x + along_y * y) + phase
+    return strength * np.sin(2 * np.pi * turns)
 
 
-def _fit(image: "PILImage") -> "PILImage":
-    """The image's ink, scaled to the box and centred, at the final size."""
-    box = image.point(lambda ink: 255 * (ink > 127)).getbbox()
-    if box is None:  # a space
-        return image.resize((_SIDE, _SIDE))
-    left, top, right, bottom = box
-    scale = min(_BOX / max(right - left, bottom - top), _MAX_SCALE)
-    x, y, half = (left + right) / 2, (top + bottom) / 2, _SIDE / scale / 2
-    region = (x - half, y - half, x + half, y + half)
-    return image.resize((_SIDE, _SIDE), box=region)  # bicubic
+def _ink(line: np.ndarray, max_scale: float, radius: float, blur: float) -> np.ndarray:
+    """The image of a line drawn with a round pen, scaled to the box and centred.
+
+    Args:
+        line: (x, y) in ems, float[N, 2], N >= 1.
+        max_scale: pixels per em, if the box has room for more.
+        radius: of the pen, in pixels.
+        blur: pixels from paper to full ink across an edge, > 0.
+
+    Returns:
+        uint8[28, 28], the most ink at 255.
+    """
+    low, high = line.min(0), line.max(0)
+    extent = max((high - low).max(), 1e-6)
+    scale = min((_BOX - 2 * radius) / extent, max_scale)
+    places = scale * (line - (low + high) / 2) + _SIDE / 2
+    steps = np.arange(_SIDE) + 0.5
+    across, down = ((places.T[..., None] - steps) ** 2).astype(np.float32)
+    nearest = np.sqrt((down[:, :, None] + across[:, None, :]).min(0))
+    level = ((radius - nearest) / blur + 0.5).clip(0.0, 1.0)
+    ink = level * level * (3.0 - 2.0 * level)
+    return np.rint(255.0 * ink / ink.max()).astype(np.uint8)

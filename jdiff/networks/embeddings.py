@@ -1,6 +1,7 @@
-"""Embeddings of the noise level and of the class label."""
+"""Embeddings of the noise level, of the class label and of a style."""
 
 import dataclasses
+from typing import NamedTuple
 
 import haiku as hk
 import jax
@@ -45,6 +46,18 @@ def raw_level(log_snr: jax.Array) -> jax.Array:
     return jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None] / MAX_LOG_SNR
 
 
+class Condition(NamedTuple):
+    """What an image should be: its class, and the hand that it is written in.
+
+    Attributes:
+        label: int[...].
+        style: float[..., S], near [-3, 3]; a number that is not given is NaN.
+    """
+
+    label: jax.Array
+    style: jax.Array
+
+
 @dataclasses.dataclass
 class Conditioning(hk.Module):
     """The vector that tells a network its noise level and its class.
@@ -58,9 +71,21 @@ class Conditioning(hk.Module):
     num_features: int
     name: str | None = None
 
-    def __call__(self, log_snr: jax.Array, label: jax.Array) -> jax.Array:
-        """Returns float[B, num_features] from log_snr float[B] and label int[B]."""
+    def __call__(self, log_snr: jax.Array, label: jax.Array | Condition) -> jax.Array:
+        """Returns float[B, num_features].
+
+        Args:
+            log_snr: float[B].
+            label: int[B], in [0, num_classes]; or with a style.
+        """
+        label, style = label if isinstance(label, Condition) else (label, None)
         level = hk.Linear(self.num_features)(sinusoidal(log_snr, 64))
         level = hk.Linear(self.num_features)(jax.nn.silu(level))
         classes = hk.Embed(self.num_classes + 1, self.num_features)(label)
-        return jax.nn.silu(level + classes)
+        condition = level + classes
+        if style is not None:
+            given = ~jnp.isnan(style)
+            numbers = jnp.concatenate([jnp.where(given, style, 0.0), given], axis=-1)
+            hand = jax.nn.silu(hk.Linear(self.num_features)(numbers))
+            condition += hk.Linear(self.num_features)(hand)
+        return jax.nn.silu(condition)

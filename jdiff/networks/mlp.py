@@ -8,7 +8,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.embeddings import Conditioning, sinusoidal
+from jdiff.networks.embeddings import Condition, Conditioning, sinusoidal
 
 
 @dataclasses.dataclass
@@ -79,10 +79,10 @@ class ResidualMLP(hk.Module):
     name: str | None = None
 
     def __call__(
-        self, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
+        self, x_t: jax.Array, log_snr: jax.Array, label: jax.Array | Condition
     ) -> jax.Array:
-        """Returns the prediction, float[B, D]; arguments as of `MLP`."""
-        chex.assert_rank([x_t, log_snr, label], [2, 1, 1])
+        """Returns the prediction, float[B, D]; arguments as of `MLP`, or a style."""
+        chex.assert_rank([x_t, log_snr], [2, 1])
         if self.num_layers < 1:
             raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
         zeros = hk.initializers.Constant(0.0)

@@ -1,12 +1,13 @@
-"""Distils a trained UNet, guidance included, into one that draws in one or two steps.
+"""Distils a trained network, guidance included: it draws in one or two steps.
 
-    python scripts/distill_unet.py --minutes 40 --out runs/distilled
+    python scripts/distill.py --minutes 40 --out runs/distilled
     jdiff write "hello" --steps 2 --weights runs/distilled/weights.safetensors
 
 The teacher draws whole paths from noise to letters; the student, which begins as a copy
 of it, learns to see the end of a path from anywhere on it (`make_consistency_loss`).
-Rounds of drawing and of learning take turns. The folder holds weights.safetensors, the
-moving average, log.jsonl, and checkpoints; `--resume` goes on after Ctrl-C or worse.
+Of a latent model it is the paths of latents. Rounds of drawing and of learning take
+turns. The folder holds weights.safetensors, the moving average, log.jsonl, and
+checkpoints; `--resume` goes on after Ctrl-C or worse.
 """
 
 import argparse
@@ -25,9 +26,9 @@ from tqdm import tqdm
 
 import jdiff
 
-PATHS_PER_ROUND = 8  # of each character
 FIRST_ROUNDS = 4  # of drawing alone, so that learning does not begin on few paths
 MOST_ROUNDS = 64  # whose paths are kept: half a gigabyte
+STYLE_DROPOUT = 0.2  # of a number of a style, and of all four
 
 
 def parse_args() -> argparse.Namespace:
@@ -41,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     add("--rounds", type=int, help="a number of rounds instead of a budget")
     add("--steps", type=int, default=10, help="of the teacher's solver, 2 .. T")
     add("--guidance", type=float, help="of the teacher; by default that of jdiff write")
+    add("--paths", type=int, default=8, help="of each character in a round")
     add("--updates", type=int, default=64, help="of the student in a round")
     add("--batch-size", type=int, default=64)
     add("--learning-rate", type=float, default=1e-3, help="at its highest")
@@ -49,7 +51,7 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--resume", action="store_true", help="go on from the last checkpoint")
     args = parser.parse_args()
-    for name in ("minutes", "rounds", "updates", "batch_size", "learning_rate"):
+    for name in ("minutes", "rounds", "paths", "updates", "batch_size", "learning_rate"):
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:
             parser.error(f"{name} must be > 0, got {value}.")
@@ -65,13 +67,33 @@ def parse_args() -> argparse.Namespace:
 
 
 def draw_paths(args, teacher: jdiff.Model, number: int) -> jdiff.Batch:
-    """Returns the paths of one round, float16[N, steps + 1, H, W, C], with labels."""
-    labels = np.tile(np.arange(len(teacher.chars)), PATHS_PER_ROUND)
+    """Returns the paths of one round, float16[N, steps + 1, ...], and their labels."""
+    labels = np.tile(np.arange(len(teacher.chars)), args.paths)
     key = jax.random.fold_in(jax.random.key(args.seed), number)
-    batches = jdiff.generate(key, teacher, labels, args.steps, args.guidance)
+    style = draw_styles(args, len(labels), number) if teacher.has_style else None
+    batches = jdiff.generate(
+        key,
+        teacher,
+        labels,
+        args.steps,
+        args.guidance,
+        style=style,
+        decode=False,
+    )
     # Halves: a path of ten steps takes 17 kB, and there are tens of thousands.
     paths = [batch.path.astype(np.float16) for batch in batches]
-    return jdiff.Batch(np.concatenate(paths), labels)
+    condition = jdiff.make_condition(teacher, labels, style)
+    return jdiff.Batch(np.concatenate(paths), condition)
+
+
+def draw_styles(args, num: int, number: int) -> np.ndarray:
+    """Returns styles float32[num, 4], some of whose numbers are not given."""
+    random = np.random.default_rng([args.seed, number])
+    styles = random.standard_normal((num, len(jdiff.style.STYLES)), np.float32)
+    hidden = random.random(styles.shape) < STYLE_DROPOUT
+    hidden |= random.random((num, 1)) < STYLE_DROPOUT
+    bound = jdiff.style.MAX_STYLE
+    return np.where(hidden, np.float32(np.nan), styles.clip(-bound, bound))
 
 
 def make_step(args, student: jdiff.Model, optimizer):
@@ -97,11 +119,11 @@ def make_step(args, student: jdiff.Model, optimizer):
 def learn(args, step, state, progress, rounds):
     """Returns the state after one round's updates, and their mean metrics."""
     random = np.random.default_rng([args.seed, int(state.step)])
-    paths = jdiff.Batch(*map(np.concatenate, zip(*rounds, strict=True)))
+    paths = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rounds)
     history = []
     for _ in range(args.updates):
-        rows = random.integers(len(paths.label), size=args.batch_size)
-        batch = jdiff.Batch(paths.image[rows], paths.label[rows])
+        rows = random.integers(len(paths.image), size=args.batch_size)
+        batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], paths)
         state, metrics = step(state, np.float32(progress), batch)
         history.append(metrics)
     return state, {k: float(np.mean([m[k] for m in history])) for k in history[0]}
@@ -146,7 +168,7 @@ def main() -> None:
     args = parse_args()
     teacher = jdiff.load_model(args.weights)
     if teacher.distilled or not teacher.has_null:
-        raise ValueError(f"weights must be of a UNet to distil, got {args.weights}.")
+        raise ValueError(f"weights must be of a network, got {args.weights}.")
     _, description = jdiff.load_weights(args.weights)
     description |= {"distilled": True}
     optimizer = train_unet.make_optimizer(args.learning_rate)
