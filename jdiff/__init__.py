@@ -168,11 +168,10 @@ if TYPE_CHECKING:
         init_params,
         load_model,
         make_condition,
-        make_mlp,
-        make_residual_mlp,
-        make_unet,
     )
     from jdiff.networks.embeddings import Condition, raw_level, sinusoidal
+    from jdiff.networks.mlp import make_mlp, make_residual_mlp
+    from jdiff.networks.unet import make_unet
     from jdiff.pages import compose, compose_frames
     from jdiff.text import EMNIST_CHARS, decode, encode
     from jdiff.training import (
@@ -226,10 +225,11 @@ _LAZY = {
     ),
     "mixtures": "",
     "models": (
-        "PREDICTIONS SCHEDULES Model build_model init_params load_model "
-        "make_condition make_mlp make_residual_mlp make_unet"
+        "PREDICTIONS SCHEDULES Model build_model init_params load_model make_condition"
     ),
     "networks.embeddings": "Condition raw_level sinusoidal",
+    "networks.mlp": "make_mlp make_residual_mlp",
+    "networks.unet": "make_unet",
     "pages": "compose compose_frames",
     "style": "",
     "text": "EMNIST_CHARS decode encode",

@@ -29,7 +29,8 @@ def analytic_start(solver: Solver, schedule: Schedule, normal: Normal) -> Solver
 
     >>> import jax, jdiff
     >>> schedule = jdiff.cosine_schedule(1000)
-    >>> normal = jdiff.class_normal(jdiff.mixtures.load(jdiff.models.SHIPPED_LINEAR), 3)
+    >>> mixtures = jdiff.mixtures.load(jdiff.models.SHIPPED["linear"])
+    >>> normal = jdiff.class_normal(mixtures, 3)
     >>> solver = jdiff.analytic_start(jdiff.unipc(schedule), schedule, normal)
     >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
     (28, 28, 1)

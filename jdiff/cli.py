@@ -61,14 +61,14 @@ def _parser() -> argparse.ArgumentParser:
         # The README shows seed 3 of `write`; evaluations are all of seed 0.
         seed = 3 if command is write else 0
         add("--seed", type=int, default=seed, help="same seed, same letters")
-        add("--steps", type=int, default=10, help="solver steps, 1 .. T (1000)")
+        add("--steps", type=int, default=10, help="1 .. T (1000); up to 4: distilled")
         add("--guidance", type=float, help="0: any letter, 1: the letter; default 2")
         add("--solver", choices=SOLVERS, help="by default unipc")
         add("--grid", choices=GRIDS, default="karras", help="which steps those are")
     for command in (write, sample):
         add = command.add_mutually_exclusive_group().add_argument
-        names = ["unet", "latent", "linear"]
-        add("--model", choices=names, default="unet", help="that ships")
+        names = ["latent", "unet", "linear"]
+        add("--model", choices=names, default="latent", help="that ships; latent")
         add("--weights", type=Path, help="a file of weights, instead")
     return parser
 
@@ -174,15 +174,17 @@ def _model(args: argparse.Namespace) -> Any:
     from jdiff import compiled, models
 
     compiled.keep_compiled()
-    shipped = {
-        "unet": models.SHIPPED_WEIGHTS,
-        "latent": models.SHIPPED_LATENT,
-        "linear": models.SHIPPED_LINEAR,
-    }
-    model = models.load_model(args.weights or shipped[args.model])
+    model = models.load_model(args.weights or _shipped(args))
     if model.image_shape[2] != 1:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     return model
+
+
+def _shipped(args: argparse.Namespace) -> str:
+    """Returns the name of the model that an option or the number of steps asks for."""
+    # Few steps are what distillation is for; who names a solver knows better.
+    few = args.steps <= MAX_FEW_STEPS and args.solver is args.guidance is None
+    return "distilled" if args.model == "latent" and few else args.model
 
 
 def _run(
@@ -221,6 +223,8 @@ def _run(
     path = np.concatenate(paths).swapaxes(0, 1) if with_path else None
     return np.concatenate(glyphs), path, times[frames]
 
+
+MAX_FEW_STEPS = 4
 
 # More frames than this make a GIF larger, not smoother.
 MAX_FRAMES = 41

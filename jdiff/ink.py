@@ -92,21 +92,32 @@ def ink_sizes(chars: str, boxes: np.ndarray, pen: float) -> np.ndarray:
     return np.stack([below - free / 2, above - free / 2, width], 1)
 
 
+def stroke_thickness(glyphs: np.ndarray) -> np.ndarray:
+    """Returns the mean thickness of strokes in pixels, float[N].
+
+    A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
+    so w = 2 area / variation. The relief is steeper than the image, lest blur count.
+
+    Args:
+        glyphs: in [0, 1], 1 is ink, float[N, h, w].
+    """
+    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
+    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
+    variation = np.hypot(slope_y, slope_x).sum((1, 2))
+    return 2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6)
+
+
 def ink_thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
     """Returns grey levels that make strokes about as thick as the pen, float[N].
 
-    A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
-    so w = 2 area / variation. Raising the level where ink begins by 1 / BLUR moves
-    both edges one pixel inwards; bounded, lest strokes break and loops fill.
+    Raising the level where ink begins by 1 / BLUR moves both edges of a stroke one
+    pixel inwards; bounded, lest strokes break and loops fill.
 
     Args:
         glyphs: in [0, 1], 1 is ink, float[N, h, w].
         pen: thickness of a stroke in pixels of the glyph, float[N].
     """
-    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
-    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
-    variation = np.hypot(slope_y, slope_x).sum((1, 2))
-    thickness = 2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6)
+    thickness = stroke_thickness(glyphs)
     return np.clip(0.5 + 0.5 * (thickness - pen) / BLUR, 0.3, 0.62)
 
 

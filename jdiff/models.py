@@ -15,14 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import checkpoints, diffusion, latents, mixtures, schedules
-from jdiff.networks.embeddings import Condition, sinusoidal
-from jdiff.networks.mlp import MLP, ResidualMLP
-from jdiff.networks.unet import UNet
+from jdiff.networks.embeddings import Condition
+from jdiff.networks.mlp import make_residual_mlp
+from jdiff.networks.unet import make_unet
 from jdiff.style import STYLES
 
-SHIPPED_WEIGHTS = Path(__file__).parent / "weights" / "unet_emnist.safetensors"
-SHIPPED_LINEAR = SHIPPED_WEIGHTS.with_name("linear_emnist.safetensors")
-SHIPPED_LATENT = SHIPPED_WEIGHTS.with_name("latent_emnist.safetensors")
+# Weights that ship: a UNet of pixels; diffusion of latents, which writes all printable
+# ASCII in a style, and the same distilled to 1 to 4 steps; mixtures of Gaussians.
+SHIPPED = {
+    name: Path(__file__).parent / "weights" / f"{name}_emnist.safetensors"
+    for name in ("unet", "latent", "distilled", "linear")
+}
 
 # The names under which weights files and scripts speak of these functions.
 PREDICTIONS = {
@@ -73,49 +76,6 @@ class Model(NamedTuple):
     has_style: bool = False
 
 
-@functools.cache
-def make_unet(num_classes: int, num_channels: int, num_blocks: int) -> hk.Transformed:
-    """Returns the UNet as a pair of pure functions (init, apply).
-
-    init(key, x_t, log_snr, label) -> params;  apply(params, x_t, log_snr, label).
-    Equal arguments give the same pair, so that compiled functions are found again.
-    """
-
-    def network(x_t, log_snr, label):
-        return UNet(num_classes, num_channels, num_blocks)(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
-
-
-@functools.cache
-def make_mlp(
-    num_classes: int,
-    num_features: int = 128,
-    num_layers: int = 3,
-    num_outputs: int | None = None,
-    embed_level: Callable[[jax.Array], jax.Array] = sinusoidal,
-) -> hk.Transformed:
-    """Returns the multilayer perceptron for points as (init, apply); see `MLP`."""
-
-    def network(x_t, log_snr, label):
-        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_level)
-        return mlp(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
-
-
-@functools.cache
-def make_residual_mlp(
-    num_classes: int, num_features: int = 256, num_layers: int = 2
-) -> hk.Transformed:
-    """Returns the perceptron for latents as (init, apply); see `ResidualMLP`."""
-
-    def network(x_t, log_snr, label):
-        return ResidualMLP(num_classes, num_features, num_layers)(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
-
-
 def make_condition(model: Model, label: Any, style: Any = None) -> Any:
     """Returns what the model's network takes for a label.
 
@@ -139,7 +99,8 @@ def init_params(
     has_style: bool = False,
 ) -> Any:
     """Returns fresh weights of a network for images [H, W, C] or points [D]."""
-    x_t, label = jnp.zeros((1, *image_shape)), jnp.zeros(1, jnp.int32)
+    x_t = jnp.zeros((1, *image_shape))
+    label: Any = jnp.zeros(1, jnp.int32)
     if has_style:
         label = Condition(label, jnp.zeros((1, len(STYLES))))
     # Jitted, because Haiku's init would otherwise compile op by op.
@@ -204,8 +165,11 @@ def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
     return params | latents.build_autoencoder(description).init(key)
 
 
-def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
-    """Returns the model in a weights file; by default the one that ships.
+def load_model(path: str | Path = "unet") -> Model:
+    """Returns the model in a weights file, or one of those that ship.
+
+    Args:
+        path: of the file; or "unet", "latent", "distilled" or "linear".
 
     Raises:
         WeightsError: the file is missing, truncated, not weights, or of another
@@ -215,6 +179,7 @@ def load_model(path: str | Path = SHIPPED_WEIGHTS) -> Model:
     >>> jdiff.load_model().chars
     '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
+    path = SHIPPED.get(str(path), path)
     params, description = checkpoints.load_weights(path)
     if description.get("model") == "mixtures":
         return _linear_model(path)

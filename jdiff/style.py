@@ -13,9 +13,11 @@ counts standard deviations from the mean of the SAME character; 0 is the average
 A number that is not given is NaN.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from jdiff.ink import stroke_thickness
 
 STYLES = ("slant", "weight", "width", "roundness")
 MAX_STYLE = 3.0  # standard deviations; beyond them there is nothing to learn from
@@ -60,6 +62,7 @@ def fit_scale(measured: np.ndarray, labels: np.ndarray, num_classes: int) -> Sty
     Args:
         measured: float[N, 4], from `measure`.
         labels: int[N], in [0, num_classes).
+        num_classes: C.
     """
     num = np.maximum(np.bincount(labels, minlength=num_classes), 1)[:, None]
 
@@ -96,7 +99,7 @@ def draw_style(seed: int, spread: float = 0.7) -> np.ndarray:
     return np.clip(style, -1.5, 1.5).astype(np.float32)
 
 
-def check_style(style: np.ndarray, num_glyphs: int) -> np.ndarray:
+def check_style(style: Any, num_glyphs: int) -> np.ndarray:
     """Returns a style for each glyph, float32[N, 4], from one for all or N.
 
     Raises:
@@ -122,9 +125,9 @@ def _measure(images: np.ndarray) -> np.ndarray:
     height, width = ink.shape[1:]
     area = ink.sum((1, 2))
     density = ink / np.maximum(area, 1e-6)[:, None, None]
-    x, y = np.arange(width, dtype=np.float32), -np.arange(height, dtype=np.float32)
-    x = x - (density.sum(1) @ x)[:, None]
-    y = y - (density.sum(2) @ y)[:, None]
+    column, row = (np.arange(n, dtype=np.float32) for n in (width, height))
+    x = column - (density.sum(1) @ column)[:, None]
+    y = (density.sum(2) @ row)[:, None] - row
 
     def moment(a, b):
         return np.einsum("nhw,nh,nw->n", density, a, b, optimize=True)
@@ -137,13 +140,6 @@ def _measure(images: np.ndarray) -> np.ndarray:
     upright = x[:, None, :] - slant[:, None, None] * y[:, :, None]
     r_2 = upright**2 / var_x[:, None, None] + (y**2 / var_y[:, None])[:, :, None]
     r_4 = np.einsum("nhw,nhw->n", density, r_2**2)
-    measures = slant, thickness(ink), np.sqrt(var_x / var_y), 1.0 / np.maximum(r_4, 1.0)
-    measures = slant, *map(np.log, measures[1:])
+    weight = np.log(np.maximum(stroke_thickness(ink), 0.1))
+    measures = slant, weight, np.log(var_x / var_y) / 2, -np.log(np.maximum(r_4, 1.0))
     return np.where(area[:, None] > 0, np.stack(measures, 1), 0).astype(np.float32)
-
-
-def thickness(glyphs: np.ndarray) -> np.ndarray:
-    relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
-    slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
-    variation = np.hypot(slope_y, slope_x).sum((1, 2))
-    return np.maximum(2.0 * relief.sum((1, 2)) / np.maximum(variation, 1e-6), 0.1)

@@ -55,7 +55,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def add_style_options(command: argparse.ArgumentParser) -> None:
     """Gives a command the options that describe a hand; see `jdiff.style`."""
     add = command.add_argument
-    add("--slant", type=float, help="-3: to the left, 0: as most people, 3: to the right")
+    add(
+        "--slant",
+        type=float,
+        help="-3: to the left, 0: as most do, 3: to the right",
+    )
     add("--weight", type=float, help="-3: fine strokes, 3: bold ones")
     add("--letter-width", type=float, help="-3: narrow letters, 3: wide ones")
     add("--roundness", type=float, help="-3: angular letters, 3: round ones")

@@ -122,7 +122,7 @@ def torch_contenders(args, model, images, labels):
     import torch_unet
 
     def network():
-        facts = jdiff.load_weights(jdiff.models.SHIPPED_WEIGHTS)[1]
+        facts = jdiff.load_weights(jdiff.models.SHIPPED["unet"])[1]
         sizes = facts["num_channels"], facts["num_blocks"]
         net = torch_unet.UNet(len(model.chars), *sizes)
         net = torch_unet.load(net, model.params).to(memory_format=torch.channels_last)

@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     sets = ["emnist/byclass", "mnist"]
     parser.add_argument("--data", nargs="+", default=sets, help="also FILE.npz")
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
-    shipped = str(jdiff.models.SHIPPED_WEIGHTS)
+    shipped = str(jdiff.models.SHIPPED["unet"])
     parser.add_argument("--model", default=shipped, metavar="FILE.safetensors")
     parser.add_argument("--out", metavar="FILE.json", help="the figures, unrounded")
     parser.add_argument("--num", type=int, default=96, help="test images of each set")

@@ -132,7 +132,7 @@ def print_shipped(steps, guidance):
     model = jdiff.load_model()
     arrays = model.params, model.schedule
     network = model._replace(params=None, schedule=None)
-    linear = jdiff.mixtures.load(jdiff.models.SHIPPED_LINEAR)
+    linear = jdiff.mixtures.load(jdiff.models.SHIPPED["linear"])
     normals = jax.vmap(functools.partial(jdiff.class_normal, linear))
     normals = jax.jit(normals)(jnp.arange(len(model.chars)))
 

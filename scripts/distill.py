@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--weights", default=jdiff.models.SHIPPED_WEIGHTS, help="of the teacher")
+    add("--weights", default=jdiff.models.SHIPPED["unet"], help="of the teacher")
     add("--out", type=Path, default=Path("runs/distilled"), help="folder of the run")
     add("--minutes", type=float, default=40.0, help="the whole budget of the run")
     add("--rounds", type=int, help="a number of rounds instead of a budget")
@@ -51,7 +51,8 @@ def parse_args() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     add("--resume", action="store_true", help="go on from the last checkpoint")
     args = parser.parse_args()
-    for name in ("minutes", "rounds", "paths", "updates", "batch_size", "learning_rate"):
+    positive = "minutes rounds paths updates batch_size learning_rate"
+    for name in positive.split():
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:
             parser.error(f"{name} must be > 0, got {value}.")

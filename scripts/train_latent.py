@@ -97,7 +97,7 @@ def draw_latents(
 
 
 def measure_styles(dataset: jdiff.data.Dataset, scale=None):
-    """Returns styles float32[N, 4], in [-3, 3], and their scale, by default their own."""
+    """Returns styles float32[N, 4], in [-3, 3], and their scale, if it is not given."""
     measured = jdiff.style.measure(dataset.images)
     if scale is None:
         num_classes = len(dataset.chars)
@@ -136,9 +136,7 @@ def run(args: argparse.Namespace) -> None:
 
     def draw_data(done):
         seed, dropout = [args.seed, done], args.style_dropout
-        return draw_latents(
-            posteriors, dataset.labels, styles, num, seed, dropout
-        )
+        return draw_latents(posteriors, dataset.labels, styles, num, seed, dropout)
 
     def write(params):
         jdiff.save_weights(args.out, params | fixed, facts)

@@ -84,7 +84,7 @@ def test_a_run_that_was_killed_goes_on(tmp_path, teacher):
         (["--guidance", "nan"], "guidance must be a finite number, got nan"),
         (["--resume"], "no run to resume"),
         (["--weights", "nothing.safetensors"], "nothing.safetensors"),
-        (["--weights", jdiff.models.SHIPPED_LINEAR], "must be of a network, got"),
+        (["--weights", jdiff.models.SHIPPED["linear"]], "must be of a network, got"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, teacher, argv, says):

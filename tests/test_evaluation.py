@@ -461,7 +461,7 @@ def test_equal_seeds_leave_equal_files(folder, fake_judge):
 
 
 def test_the_command_draws_samples_with_weights(folder, capsys):
-    weights = str(models.SHIPPED_WEIGHTS)
+    weights = str(models.SHIPPED["unet"])
     options = "--num 130 --steps 1 --guidance 1 --out w.json --reference real.npz"
     main(["evaluate", weights, *options.split()])
     assert "130 samples" in capsys.readouterr().out
@@ -499,7 +499,7 @@ def refuses(folder, monkeypatch, capsys):
         before = files_in(folder)
         with pytest.raises(SystemExit) as error:
             main(
-                ["evaluate", *command.replace("W", str(models.SHIPPED_WEIGHTS)).split()]
+                ["evaluate", *command.replace("W", str(models.SHIPPED["unet"])).split()]
             )
         assert error.value.code == 2
         assert files_in(folder) == before
@@ -577,7 +577,7 @@ def test_only_characters_of_the_reference_are_drawn(natural):
 
 
 def test_weights_of_another_size_draw_nothing(folder, refuses):
-    params, description = checkpoints.load_weights(models.SHIPPED_WEIGHTS)
+    params, description = checkpoints.load_weights(models.SHIPPED["unet"])
     description["image_shape"] = [32, 32, 1]
     checkpoints.save_weights(folder / "large.safetensors", params, description)
     sentence = refuses("large.safetensors --num 186 --reference real.npz")

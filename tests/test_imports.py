@@ -54,7 +54,7 @@ ALLOWED = {
     "compiled": {"files"},
     "images": {"files"},
     "ink": set(),
-    "style": set(),
+    "style": {"ink"},
     "lines": set(),
     "typesetting": {"ink", "lines", "text"},
     "pages": {"ink", "typesetting"},

@@ -354,7 +354,7 @@ def test_equal_arguments_make_the_same_network():
 
 
 def test_a_linear_model_is_loaded_as_a_network_that_cannot_be_guided():
-    model = jdiff.load_model(jdiff.models.SHIPPED_LINEAR)
+    model = jdiff.load_model(jdiff.models.SHIPPED["linear"])
     assert model.chars == jdiff.EMNIST_CHARS and model.image_shape == (28, 28, 1)
     with pytest.raises(ValueError, match="guidance must be 1"):
         jdiff.generate(KEY, model, [0], guidance=0.0)

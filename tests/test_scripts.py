@@ -105,7 +105,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
         (["--schedule", "flow", "--prediction", "eps"], "predict x_0, v or the flow"),
         (["--resume"], "no run to resume"),
         (["--start", "nothing.safetensors"], "nothing.safetensors"),
-        (["--start", jdiff.models.SHIPPED_WEIGHTS], "must be weights of"),
+        (["--start", jdiff.models.SHIPPED["unet"]], "must be weights of"),
     ],
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, data, argv, says):
@@ -170,7 +170,7 @@ def test_likelihoods_are_printed_and_written(tmp_path, data, fresh_weights):
         (["--num", "1"], "--num must be >= 2"),
         (["--steps", "5"], "--steps must be even and >= 4, got 5."),
         (["--num", "5"], "--num must be at most 4"),
-        (["--model", jdiff.models.SHIPPED_WEIGHTS], "images of [28, 28, 1]"),
+        (["--model", jdiff.models.SHIPPED["unet"]], "images of [28, 28, 1]"),
         (["--out", "bits.png"], "must end in .json"),
     ],
 )

@@ -157,7 +157,7 @@ def test_bad_points_are_one_sentence(load, tmp_path, capsys, arrays, says):
     ("argv", "says"),
     [
         (["nothing.safetensors"], "weights must be a file"),
-        ([jdiff.models.SHIPPED_WEIGHTS], "weights must be those of train_toy.py"),
+        ([jdiff.models.SHIPPED["unet"]], "weights must be those of train_toy.py"),
         (["{}", "--steps", "300"], "steps must be in [1, 200]"),
         (["{}", "--out", "picture.jpg"], "must end in .png"),
     ],

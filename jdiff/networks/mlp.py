@@ -1,6 +1,7 @@
 """Multilayer perceptrons for points: the smallest networks that learn a density."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import chex
@@ -96,3 +97,32 @@ class ResidualMLP(hk.Module):
             h = h + hk.Linear(self.num_features, w_init=zeros)(inside)
         h = hk.LayerNorm(-1, True, True)(h)
         return hk.Linear(x_t.shape[1], w_init=zeros)(h)
+
+
+@functools.cache
+def make_mlp(
+    num_classes: int,
+    num_features: int = 128,
+    num_layers: int = 3,
+    num_outputs: int | None = None,
+    embed_level: Callable[[jax.Array], jax.Array] = sinusoidal,
+) -> hk.Transformed:
+    """Returns the multilayer perceptron for points as (init, apply); see `MLP`."""
+
+    def network(x_t, log_snr, label):
+        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_level)
+        return mlp(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))
+
+
+@functools.cache
+def make_residual_mlp(
+    num_classes: int, num_features: int = 256, num_layers: int = 2
+) -> hk.Transformed:
+    """Returns the perceptron for latents as (init, apply); see `ResidualMLP`."""
+
+    def network(x_t, log_snr, label):
+        return ResidualMLP(num_classes, num_features, num_layers)(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))

@@ -7,6 +7,7 @@ resolution do not.
 """
 
 import dataclasses
+import functools
 
 import chex
 import haiku as hk
@@ -154,3 +155,17 @@ class UNet(hk.Module):
         x = jax.nn.silu(ScaleShiftNorm()(x, condition))
         x = hk.Conv2D(4 * image_channels, 3, w_init=_zeros())(x)
         return depth_to_space(x)
+
+
+@functools.cache
+def make_unet(num_classes: int, num_channels: int, num_blocks: int) -> hk.Transformed:
+    """Returns the UNet as a pair of pure functions (init, apply).
+
+    init(key, x_t, log_snr, label) -> params;  apply(params, x_t, log_snr, label).
+    Equal arguments give the same pair, so that compiled functions are found again.
+    """
+
+    def network(x_t, log_snr, label):
+        return UNet(num_classes, num_channels, num_blocks)(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))
