@@ -43,8 +43,8 @@ def generate(
         model: from `load_model`.
         labels: int[N], each in [0, len(model.chars)]; len(model.chars) is "any".
         num_steps: solver steps, in [1, T] or what the grid allows.
-        guidance: 0 ignores the label, 1 follows it, more exaggerates; 2 by default,
-            1 for a model without a null label.
+        guidance: 0 ignores the label, 1 follows it, more exaggerates; by default what
+            suits the model, 2 or near it, and 1 for one without a null label.
         solver: schedule -> Solver, e.g. `ddim` or `ddpm`; `unipc` by default, and
             `consistency` for a distilled model, which knows no other.
         grid: (schedule, num_steps) -> descending steps, int[num_steps + 1], e.g.
@@ -77,7 +77,7 @@ def generate(
             f"got {labels.min()} .. {labels.max()}."
         )
     if guidance is None:
-        guidance = 2.0 if model.has_null else 1.0
+        guidance = model.guidance
     if guidance != 1.0 and not model.has_null:
         raise ValueError(
             f"guidance must be 1 for a model without a null label, got {guidance}."

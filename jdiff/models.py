@@ -62,6 +62,7 @@ class Model(NamedTuple):
         autoencoder: what makes images of latents, if it is latents that are denoised;
             params hold its weights, too.
         has_style: whether the network takes a `Condition`, label and style, for label.
+        guidance: the scale that it is sampled with unless another is asked for.
     """
 
     apply: Callable[..., jax.Array]
@@ -74,6 +75,7 @@ class Model(NamedTuple):
     distilled: bool = False
     autoencoder: latents.Autoencoder | None = None
     has_style: bool = False
+    guidance: float = 2.0
 
 
 def make_condition(model: Model, label: Any, style: Any = None) -> Any:
@@ -134,6 +136,7 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
             distilled=distilled,
             autoencoder=latents.build_autoencoder(description) if has_latents else None,
             has_style=bool(description.get("style", False)),
+            guidance=1.0 if distilled else float(description.get("guidance", 2.0)),
         )
     except (KeyError, TypeError) as error:
         raise checkpoints.WeightsError(
@@ -214,4 +217,5 @@ def _linear_model(path: str | Path) -> Model:
         chars,
         (height, width, channels),
         has_null=False,
+        guidance=1.0,
     )

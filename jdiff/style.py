@@ -87,8 +87,8 @@ def relate(measured: np.ndarray, labels: np.ndarray, scale: StyleScale) -> np.nd
     return (measured - scale.mean[labels]) / scale.std[labels]
 
 
-def draw_style(seed: int, spread: float = 0.7) -> np.ndarray:
-    """Returns somebody's style, float32[4], each number in [-1.5, 1.5].
+def draw_style(seed: int, spread: float = 0.6) -> np.ndarray:
+    """Returns somebody's style, float32[4], each number in [-1.2, 1.2].
 
     Args:
         seed: >= 0; the same seed, the same hand.
@@ -96,7 +96,7 @@ def draw_style(seed: int, spread: float = 0.7) -> np.ndarray:
             from the average in everything is hard to read.
     """
     style = spread * np.random.default_rng(seed).standard_normal(len(STYLES))
-    return np.clip(style, -1.5, 1.5).astype(np.float32)
+    return np.clip(style, -1.2, 1.2).astype(np.float32)
 
 
 def check_style(style: Any, num_glyphs: int) -> np.ndarray:

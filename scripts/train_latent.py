@@ -23,6 +23,7 @@ import train_vae
 import jdiff
 
 EPOCH_STEPS = 256
+GUIDANCE = 1.85  # that samples are drawn with by default, chosen by `jdiff evaluate`
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,6 +50,7 @@ def describe(args, dataset: jdiff.data.Dataset, autoencoder_facts: dict) -> dict
     names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
     facts |= {"model": "latent", "chars": dataset.chars, "style": True}
+    facts |= {"guidance": GUIDANCE}
     return autoencoder_facts | facts
 
 

@@ -39,9 +39,10 @@ def test_write_leaves_a_picture_and_an_animation(folder, model):
     gif.seek(10)
     last = np.asarray(gif.convert("L"), float)
     assert gif.info["duration"] == 20 * 80
-    # It begins as noise, whose neighbours differ, and ends as strokes.
+    # It begins as noise, or as the blots that noise in the latents decodes to.
+    assert np.abs(first - last)[: page.shape[0]].mean() > 5
     rough = [np.abs(np.diff(frame)).mean() for frame in (first, last)]
-    assert rough[0] > 1.5 * rough[1]
+    assert rough[0] > {"unet": 1.5, "latent": 0.8}[model] * rough[1]
     assert sorted(p.name for p in folder.iterdir()) == [
         "hello_world_2026.gif",
         "hello_world_2026.png",
