@@ -3,8 +3,9 @@
     python scripts/train_unet.py --data emnist/byclass --minutes 60 --out runs/emnist
 
 The folder holds weights.safetensors (the moving average, for `jdiff write --weights`),
-log.jsonl, TensorBoard events, a grid of samples and checkpoints. Ctrl-C stops with a
-checkpoint; `--resume` goes on with the arguments that the run began with.
+log.jsonl, TensorBoard events, a grid of samples and checkpoints. Ctrl-C and SIGTERM
+stop with a checkpoint; `--resume` goes on with the arguments that the run began with.
+Every local device takes part; `--dry-run` tells what a run costs and writes nothing.
 """
 
 import argparse
@@ -20,6 +21,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import records
+import scale
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
@@ -40,7 +43,8 @@ def parse_args() -> argparse.Namespace:
     add("--minutes", type=float, default=60.0, help="the whole budget of the run")
     add("--steps", type=int, help="a number of steps instead of a budget")
     add("--save-minutes", type=float, default=5.0, help="time between checkpoints")
-    add("--batch-size", type=int, default=64)
+    add("--batch-size", type=int, default=64, help="of a step, on all devices together")
+    add("--accumulate", type=int, default=1, help="batches to an update of the weights")
     add("--learning-rate", type=float, default=2e-3, help="at its highest")
     add("--ema-decay", type=float, default=0.999)
     add("--label-dropout", type=float, default=0.1)
@@ -51,10 +55,14 @@ def parse_args() -> argparse.Namespace:
     add("--prediction", default="v", choices=jdiff.PREDICTIONS)
     add("--seed", type=int, default=0)
     add("--start", help="weights to start from, of the same architecture and data")
+    add("--shard-parameters", action="store_true", help="cut weights between devices")
     add("--resume", action="store_true", help="go on from the last checkpoint")
+    add("--dry-run", action="store_true", help="print memory and time; write nothing")
     args = parser.parse_args()
     try:
-        return check_args(args)
+        args = check_args(args)
+        scale.check_batch_size(args.batch_size, jax.local_device_count())
+        return args
     except ValueError as error:
         parser.error(str(error))
 
@@ -70,8 +78,10 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
         for name in ("minutes", "steps", "data_dir", "save_minutes"):
             if f"--{name.replace('_', '-')}" in " ".join(sys.argv):
                 saved[name] = getattr(args, name)
-        return argparse.Namespace(**saved, out=args.out, resume=True)
-    for name in ("minutes", "steps", "save_minutes", "batch_size", "learning_rate"):
+        # What a run of an older version does not know has its default.
+        return argparse.Namespace(**vars(args) | saved)
+    names = ("minutes", "steps", "save_minutes", "batch_size", "learning_rate")
+    for name in (*names, "accumulate"):
         value = getattr(args, name)
         if value is not None and not 0 < value < math.inf:
             raise ValueError(f"{name} must be > 0, got {value}.")
@@ -82,26 +92,43 @@ def check_args(args: argparse.Namespace) -> argparse.Namespace:
     return args
 
 
-def make_step(args, model, optimizer, data):
-    """Returns the compiled step: (state, progress in [0, 1]) -> (state, metrics)."""
-    loss_fn = jdiff.make_diffusion_loss(
+def make_step(args, model, optimizer, state):
+    """Returns the compiled step: (state, progress in [0, 1], data) -> (state, metrics).
+
+    The state keeps its layout. A batch is drawn as on one device and then cut, so it is
+    the same on any number of them; weights are put together where they are used.
+    """
+    shardings = scale.shardings_of(state)
+    mesh = shardings.step.mesh
+    whole = scale.replicated(mesh)
+    diffusion_loss = jdiff.make_diffusion_loss(
         model.apply,
         model.schedule,
         model.prediction,
         null_label=len(model.chars),
         label_dropout=args.label_dropout,
     )
+
+    def loss_fn(params, *rest):
+        return diffusion_loss(jax.lax.with_sharding_constraint(params, whole), *rest)
+
     train_step = jdiff.make_train_step(loss_fn, optimizer, args.ema_decay)
 
     # The data are an argument: closed over, they would be copied into the program.
-    @functools.partial(jax.jit, donate_argnums=0)
+    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, whole))
     def step(state, progress, data):
         rate = args.learning_rate * share_of_rate(progress)
-        state.opt_state.hyperparams["learning_rate"] = rate
+        several = args.accumulate > 1
+        opt_state = state.opt_state.inner_opt_state if several else state.opt_state
+        opt_state.hyperparams["learning_rate"] = rate
         key = jax.random.fold_in(jax.random.key(args.seed), state.step)
-        return train_step(state, jdiff.draw_batch(key, data, args.batch_size))
+        batch = jdiff.draw_batch(key, data, args.batch_size)
+        batch = jax.lax.with_sharding_constraint(batch, scale.by_example(mesh))
+        if several:
+            return scale.accumulate(train_step, state, batch, args.accumulate)
+        return train_step(state, batch)
 
-    return lambda state, progress: step(state, np.float32(progress), data)
+    return step
 
 
 def share_of_rate(progress):
@@ -117,88 +144,28 @@ def make_optimizer(learning_rate):
     return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
-def draw_classes(model: jdiff.Model):
-    """Returns batches of samples: each class twice, as `jdiff write` would draw it."""
-    labels = [k for k in range(len(model.chars)) for _ in range(2)]
-    num_steps = min(10, len(model.schedule.alpha) - 1)
-    return jdiff.generate(jax.random.key(0), model, labels, num_steps)
-
-
-def sample_grid(model: jdiff.Model) -> np.ndarray:
-    """Returns one picture of samples, grey ones dark on white."""
-    batches = [jdiff.to_uint8(batch.x_0) for batch in draw_classes(model)]
-    grid = jdiff.tile(np.concatenate(batches))
-    return jdiff.on_paper(grid) if grid.ndim == 2 else grid
-
-
-def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
-    """Returns what `jdiff.build_model` needs to rebuild the model."""
-    names = ("num_channels", "num_blocks", "schedule", "num_steps", "prediction")
-    image_shape = list(dataset.images.shape[1:])
-    facts = {name: getattr(args, name) for name in names}
-    return facts | {"chars": dataset.chars, "image_shape": image_shape}
-
-
-def start_weights(path: str, description: dict, params):
-    """Returns the weights of a file, if they are of this architecture and data."""
-    weights, facts = jdiff.load_weights(path)
-    if facts != description:
-        raise ValueError(f"{path} must be weights of {description}, got {facts}.")
-    jdiff.checkpoints.check_params(weights, params, path)
-    return jax.tree.map(jnp.asarray, weights)
-
-
-def start(args, dataset, optimizer):
+def start(args, dataset, optimizer, mesh):
     """Returns (description, model, state, seconds): a fresh run or a resumed one."""
-    description = describe(args, dataset)
+    place = functools.partial(
+        scale.place, mesh=mesh, shard_parameters=args.shard_parameters
+    )
+    description = records.describe(args, dataset)
     network = jdiff.make_unet(len(dataset.chars), args.num_channels, args.num_blocks)
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
     params = jdiff.init_params(key_params, network, dataset.images.shape[1:])
     if args.start:
-        params = start_weights(args.start, description, params)
-    state = jdiff.init_train_state(key_state, params, optimizer)
-    model = jdiff.build_model(description, params)
-    draw_classes(model)  # if samples cannot be drawn, it says so now, not at the end
+        params = records.start_weights(args.start, description, params)
+    model = jdiff.build_model(description, jax.device_get(params))
+    # In pieces, if so wished, before the optimizer makes copies of their size.
+    state = place(jdiff.init_train_state(key_state, place(params), optimizer))
+    # If samples cannot be drawn, it says so now, not at the end.
+    records.draw_classes(model)
     checkpoints = args.out / "checkpoints"
     # A run that was killed before its first checkpoint begins again.
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
         return description, model, state, 0.0
     state, facts = jdiff.restore_state(checkpoints, state)
-    return description, model, state, facts["seconds"]
-
-
-def save(args, description, model, state, seconds, writer) -> None:
-    """Writes checkpoint, weights and a grid of samples."""
-    step = int(state.step)
-    checkpoints = args.out / "checkpoints"
-    jdiff.save_state(checkpoints, step, state, {"seconds": seconds})
-    jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
-    grid = sample_grid(model._replace(params=state.ema_params))
-    jdiff.save_png(args.out / "samples.png", grid)
-    writer.add_image("samples", grid, step, dataformats="HWC"[: grid.ndim])
-
-
-def open_log(path: Path, step: int):
-    """Opens the log; lines past the checkpoint that a run resumes from are dropped."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    whole = [line for line in lines if line.endswith("}")]
-    kept = [line for line in whole if json.loads(line)["step"] <= step]
-    with jdiff.atomic_write(path) as draft:
-        draft.write_text("".join(line + "\n" for line in kept))
-    return open(path, "a", buffering=1)
-
-
-def report(log, writer, bar, step: int, metrics: dict[str, float]) -> None:
-    """Tells log, TensorBoard and terminal how the run is doing."""
-    if not math.isfinite(metrics["loss"]):
-        raise ValueError(
-            f"the loss must be finite, got {metrics['loss']} at step {step}."
-        )
-    log.write(json.dumps({"step": step} | metrics) + "\n")
-    for name, value in metrics.items():
-        writer.add_scalar(name, value, step)
-    text = "loss {loss:.4f}, {images_per_s:.0f} images/s"
-    bar.set_postfix_str(text.format(**metrics))
+    return description, model, place(state), facts["seconds"]
 
 
 def train(args, state, step, seconds, save_now, log, writer) -> None:
@@ -207,6 +174,7 @@ def train(args, state, step, seconds, save_now, log, writer) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: stop.append(number))
     done = int(state.step)
+    recent: list[dict] = []  # metrics that are still on the device
     began = time.monotonic() - seconds
     last_log = last_save = time.monotonic()
     bar_format = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
@@ -218,17 +186,20 @@ def train(args, state, step, seconds, save_now, log, writer) -> None:
                 break
             state, metrics = step(state, progress)
             done += 1
+            recent.append(metrics)
             if done % STEPS_PER_LOG:
                 continue
-            metrics = {name: float(value) for name, value in metrics.items()}
+            *_, metrics = records.fetch(recent, done)
+            recent.clear()
             now = time.monotonic()
             metrics["images_per_s"] = args.batch_size * STEPS_PER_LOG / (now - last_log)
             bar.update(progress - bar.n)
-            report(log, writer, bar, done, metrics)
+            records.report(log, writer, bar, done, metrics)
             if now - last_save > 60 * args.save_minutes:
                 save_now(state, seconds)
                 last_save = time.monotonic()
             last_log = time.monotonic()
+    records.fetch(recent, done)
     save_now(state, seconds)
 
 
@@ -244,19 +215,25 @@ def main() -> None:
     if channels not in (1, 3):
         raise ValueError(f"images must be grey or RGB, got {channels} channels.")
     optimizer = make_optimizer(args.learning_rate)
-    description, model, state, seconds = start(args, dataset, optimizer)
-    step = make_step(args, model, optimizer, jdiff.balance(*dataset[:2]))
+    if args.accumulate > 1:
+        several = optax.MultiSteps(optimizer, args.accumulate)
+        optimizer = several.gradient_transformation()
+    mesh = scale.make_mesh()
+    description, model, state, seconds = start(args, dataset, optimizer, mesh)
+    data = scale.place(jdiff.balance(*dataset[:2]), mesh)
+    step = make_step(args, model, optimizer, state)
+    if args.dry_run:
+        print(scale.rehearse(step, state, data, args.batch_size, mesh.size))
+        return
     args.out.mkdir(parents=True, exist_ok=True)
-    with jdiff.atomic_write(args.out / "arguments.json") as draft:
-        saved = {k: v for k, v in vars(args).items() if k not in ("out", "resume")}
-        draft.write_text(json.dumps(saved, indent=2))
-    log = open_log(args.out / "log.jsonl", int(state.step))
+    records.save_arguments(args)
+    log = records.open_log(args.out / "log.jsonl", int(state.step))
     with log, SummaryWriter(str(args.out)) as writer:
-        save_now = functools.partial(save, args, description, model)
+        save_now = functools.partial(records.save, args, description, model)
         train(
             args,
             state,
-            step,
+            lambda state, progress: step(state, np.float32(progress), data),
             seconds + time.monotonic() - began,
             lambda state, seconds: save_now(state, seconds, writer),
             log,

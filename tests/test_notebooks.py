@@ -20,8 +20,10 @@ NUM_FIGURES = {
     "01_linear_diffusion.ipynb": 13,
     "02_densities_x0.ipynb": 10,
     "03_emnist_unet.ipynb": 11,
+    "04_sentences.ipynb": 19,
     "05_solvers.ipynb": 9,
 }
+NUM_ANIMATIONS = {"03_emnist_unet.ipynb": 1, "04_sentences.ipynb": 1}
 
 every_notebook = pytest.mark.parametrize("name", NOTEBOOKS)
 
@@ -91,5 +93,6 @@ def test_a_notebook_runs_and_shows_its_figures(name, tmp_path, monkeypatch):
     nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
 
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
-    figures = [out for out in outputs if "image/png" in out.get("data", {})]
-    assert len(figures) >= NUM_FIGURES.get(name, 1)
+    shown = [kind for out in outputs for kind in out.get("data", {})]
+    assert shown.count("image/png") >= NUM_FIGURES.get(name, 1)
+    assert shown.count("image/gif") >= NUM_ANIMATIONS.get(name, 0)
