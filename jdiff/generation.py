@@ -77,7 +77,7 @@ def generate(
             f"got {labels.min()} .. {labels.max()}."
         )
     if guidance is None:
-        guidance = model.guidance
+        guidance = model.guidance if model.has_null else 1.0
     if guidance != 1.0 and not model.has_null:
         raise ValueError(
             f"guidance must be 1 for a model without a null label, got {guidance}."

@@ -62,7 +62,8 @@ class Model(NamedTuple):
         autoencoder: what makes images of latents, if it is latents that are denoised;
             params hold its weights, too.
         has_style: whether the network takes a `Condition`, label and style, for label.
-        guidance: the scale that it is sampled with unless another is asked for.
+        guidance: the scale that it is sampled with unless another is asked for; of no
+            use without a null label.
     """
 
     apply: Callable[..., jax.Array]
@@ -136,7 +137,7 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
             distilled=distilled,
             autoencoder=latents.build_autoencoder(description) if has_latents else None,
             has_style=bool(description.get("style", False)),
-            guidance=1.0 if distilled else float(description.get("guidance", 2.0)),
+            guidance=float(description.get("guidance", 2.0)),
         )
     except (KeyError, TypeError) as error:
         raise checkpoints.WeightsError(
@@ -217,5 +218,4 @@ def _linear_model(path: str | Path) -> Model:
         chars,
         (height, width, channels),
         has_null=False,
-        guidance=1.0,
     )

@@ -156,7 +156,7 @@ def print_shipped(steps, guidance):
     for skipped in NUM_SKIPPED:
         grids = [jdiff.karras_timesteps(model.schedule, n + skipped) for n in steps]
         cells = (error(times[skipped:], jdiff.unipc, normals) for times in grids)
-        name = f"unipc, analytic start | Karras, {skipped} fewer"
+        name = f"unipc, analytic start | Karras, {skipped} skipped"
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
