@@ -198,8 +198,7 @@ def choose_labels(
     shares = np.array([found[char] for char in chars], float)
     if not shares.any():
         raise ValueError(f"the reference must have images of {chars}, got none.")
-    if num < np.count_nonzero(shares):
-        least = np.count_nonzero(shares)
+    if num < (least := np.count_nonzero(shares)):
         raise ValueError(f"--num must be >= {least}, the classes, got {num}.")
     if not natural:
         shares = np.sign(shares)

@@ -46,7 +46,8 @@ def test_the_fox_is_read_over_twenty_seeds(model):
 def test_every_printable_character_can_be_written(model, tmp_path):
     assert set(model.chars) == set(PRINTABLE)
     out = tmp_path / "all.png"
-    jdiff_command(["write", " ".join(PRINTABLE), "--no-gif", "--width", "900", "--out", str(out)])
+    argv = ["--no-gif", "--width", "900", "--out", str(out)]
+    jdiff_command(["write", " ".join(PRINTABLE), *argv])
     assert Image.open(out).width == 900
 
 
