@@ -74,22 +74,26 @@ def paragraphs(text: str) -> list[str]:
     return text.rstrip(" \n").split("\n")
 
 
-def read_words(text: str, widths: np.ndarray) -> list[list[Word]]:
+def read_words(
+    text: str, widths: np.ndarray, kerns: np.ndarray | float = 0.0
+) -> list[list[Word]]:
     """Returns the words of each paragraph.
 
     Args:
         text: of N characters besides blanks.
         widths: of the ink of each of them, float[N].
+        kerns: how far each moves towards the one before it in its word, float[N].
     """
-    ends = np.concatenate([[0.0], np.cumsum(widths + 2 * BEARING)])
+    kerns = np.broadcast_to(kerns, widths.shape)
     words: list[list[Word]] = []
     first = 0
     for paragraph in paragraphs(text):
         words.append([])
         for blanks, chars in re.findall("( *)([^ ]+)", paragraph):
             last = first + len(chars)
-            width = ends[last] - ends[first] - 2 * BEARING
-            left = ends[first:last] - ends[first]
+            steps = (widths + 2 * BEARING)[first : last - 1] - kerns[first + 1 : last]
+            left = np.concatenate([[0.0], np.cumsum(steps)])
+            width = (left + widths[first:last]).max()
             words[-1].append(Word(chars, left, width, WORD_SPACE * len(blanks)))
             first = last
     return words

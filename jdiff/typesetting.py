@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jdiff.ink import ASCENT, DESCENT, WIDEST, ink_boxes, ink_sizes, ink_thresholds
+from jdiff.kerning import kern_pairs
 from jdiff.lines import (
     BEARING,
     FLUSH_LEFT,
@@ -99,9 +100,10 @@ def typeset(
     check_glyphs(glyphs, len(drawn) or 1)
     glyphs = np.asarray(glyphs, np.float32) / 255.0
     ink = ink_boxes(glyphs)
-    below, above, widths = ink_sizes(drawn, ink, pen).T
+    sizes = ink_sizes(drawn, ink, pen)
+    below, above, widths = sizes.T
     room = math.inf if width is None else width / cap_height - 2 * margin
-    words = read_words(text, widths)
+    words = read_words(text, widths, kern_pairs(glyphs, ink, sizes))
     _check_words(words, room, cap_height, margin)
     lines = break_lines(words, room)
     left, row = place_glyphs(lines, room, align)
