@@ -1,8 +1,8 @@
 """The command `jdiff`: sentences and samples from trained weights.
 
 Everything that can be wrong with a command is found before the first sample is
-drawn: one sentence on stderr, exit code 2, no file. JAX is imported after the
-arguments have been read, so `jdiff --help` answers at once.
+drawn, but for what only the letters' widths tell: one sentence on stderr, exit code 2,
+no file. What a command does not use is not imported.
 """
 
 import argparse
