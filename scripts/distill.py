@@ -1,7 +1,9 @@
 """Distils a trained network, guidance included: it draws in one or two steps.
 
-    python scripts/distill.py --minutes 40 --out runs/distilled
+    python scripts/distill.py --out runs/distilled
     jdiff write "hello" --steps 2 --weights runs/distilled/weights.safetensors
+    python scripts/distill.py --weights unet --minutes 40 --paths 8 --updates 64 \\
+        --batch-size 64 --delta 0.2 --out runs/unet
 
 The teacher draws whole paths from noise to letters; the student, which begins as a copy
 of it, learns to see the end of a path from anywhere on it (`make_consistency_loss`).
@@ -36,18 +38,18 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--weights", default=jdiff.models.SHIPPED["unet"], help="of the teacher")
+    add("--weights", default="latent", help="of the teacher: that ships, or a file")
     add("--out", type=Path, default=Path("runs/distilled"), help="folder of the run")
-    add("--minutes", type=float, default=40.0, help="the whole budget of the run")
+    add("--minutes", type=float, default=9.0, help="the whole budget of the run")
     add("--rounds", type=int, help="a number of rounds instead of a budget")
     add("--steps", type=int, default=10, help="of the teacher's solver, 2 .. T")
     add("--guidance", type=float, help="of the teacher; by default that of jdiff write")
-    add("--paths", type=int, default=8, help="of each character in a round")
-    add("--updates", type=int, default=64, help="of the student in a round")
-    add("--batch-size", type=int, default=64)
+    add("--paths", type=int, default=64, help="of each character in a round")
+    add("--updates", type=int, default=256, help="of the student in a round")
+    add("--batch-size", type=int, default=512)
     add("--learning-rate", type=float, default=1e-3, help="at its highest")
     add("--ema-decay", type=float, default=0.999)
-    add("--delta", type=float, default=0.2, help="of the Huber loss, pixels in [-1, 1]")
+    add("--delta", type=float, default=1.0, help="of the Huber loss; 0.2 for pixels")
     add("--seed", type=int, default=0)
     add("--resume", action="store_true", help="go on from the last checkpoint")
     args = parser.parse_args()
@@ -170,7 +172,8 @@ def main() -> None:
     teacher = jdiff.load_model(args.weights)
     if teacher.distilled or not teacher.has_null:
         raise ValueError(f"weights must be of a network, got {args.weights}.")
-    _, description = jdiff.load_weights(args.weights)
+    path = jdiff.models.SHIPPED.get(args.weights, args.weights)
+    _, description = jdiff.load_weights(path)
     description |= {"distilled": True}
     optimizer = train_unet.make_optimizer(args.learning_rate)
     key = jax.random.key(args.seed)

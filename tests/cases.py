@@ -1,5 +1,7 @@
 """Schedules, predictions and denoisers that several test files speak of."""
 
+import os
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +22,11 @@ TARGETS = {
     "score": jdiff.PREDICT_SCORE,
     "flow": jdiff.PREDICT_FLOW,
 }
+# The environment of scripts whose networks are tiny: it is compilation that takes time.
+COMPILES_FAST = os.environ | {
+    "XLA_FLAGS": "--xla_backend_optimization_level=0"
+    " --xla_llvm_disable_expensive_passes=true"
+}
 POINT = np.array([0.7, -0.3], np.float32)
 KEY = jax.random.key(0)
 
@@ -36,9 +43,9 @@ def bend(x_t, t):
 
 def save_still_network(path):
     """Writes weights of a network that predicts v = 0: its flow stands still."""
-    network = jdiff.make_unet(2, num_channels=16, num_blocks=1)
+    network = jdiff.make_unet(2, num_channels=16, num_blocks=0)
     params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
-    description = {"num_channels": 16, "num_blocks": 1, "image_shape": [8, 8, 1]}
+    description = {"num_channels": 16, "num_blocks": 0, "image_shape": [8, 8, 1]}
     description |= {"chars": "ab", "num_steps": 100}
     description |= {"schedule": "cosine", "prediction": "v"}
     jdiff.save_weights(path, params, description)

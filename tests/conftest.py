@@ -7,6 +7,8 @@ import tempfile
 CACHE = tempfile.TemporaryDirectory(prefix="jdiff-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+# Workers share the cores already; more threads than cores make LAPACK erratic.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import jax  # noqa: E402, which reads the environment
 from hypothesis import settings  # noqa: E402

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from cases import COMPILES_FAST
 
 import jdiff
 
@@ -17,7 +18,7 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 def run(*argv):
     command = [sys.executable, str(SCRIPTS / "benchmark.py"), *map(str, argv)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return subprocess.run(command, env=COMPILES_FAST, capture_output=True, text=True)
 
 
 def test_the_quick_benchmark_runs_and_writes_its_figures(tmp_path):

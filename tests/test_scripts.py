@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import save_still_network
+from cases import COMPILES_FAST, save_still_network
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -19,7 +19,9 @@ import jdiff
 pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
 SCRIPT = Path(__file__).parent.parent / "scripts" / "train_unet.py"
 LIKELIHOOD = SCRIPT.with_name("compare_likelihood.py")
-TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "100"]
+# Blocks take most of the time that a network compiles.
+TINY = ["--num-channels", "16", "--num-blocks", "0"]
+TINY += ["--batch-size", "8", "--num-steps", "100"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,17 @@ def data(tmp_path_factory):
 
 def run(*argv, check=True, script=SCRIPT):
     command = [sys.executable, str(script), *map(str, argv)]
-    return subprocess.run(command, check=check, capture_output=True, text=True)
+    return subprocess.run(
+        command, env=COMPILES_FAST, check=check, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, data):
+    """A run of 40 steps that nothing has interrupted."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run("--data", data, *TINY, "--steps", 40, "--out", out)
+    return out
 
 
 def log(out):
@@ -49,12 +61,12 @@ def saved(out):
     return [int(name) for name in names if name.isdigit()]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, data):
-    whole, halves = tmp_path / "whole", tmp_path / "halves"
-    run("--data", data, *TINY, "--steps", 40, "--out", whole)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, data, whole):
+    halves = tmp_path / "halves"
     command = ["--data", data, *TINY, "--steps", 40, "--save-minutes", 1e-6]
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), *map(str, command), "--out", str(halves)],
+        env=COMPILES_FAST,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
@@ -78,6 +90,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "--data", str(data), *TINY]
         + ["--minutes", "10", "--out", str(out)],
+        env=COMPILES_FAST,
         stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 120
@@ -128,18 +141,19 @@ def test_colour_images_and_short_schedules_train(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 12, 3), np.uint8)
     np.savez(tmp_path / "rgb.npz", images=images, labels=np.arange(8) % 2, chars="ab")
     options = [*TINY[:-1], 10, "--steps", 2, "--prediction", "x_0"]
+    options += ["--num-blocks", 1]
     run("--data", tmp_path / "rgb.npz", *options, "--out", tmp_path / "run")
     assert Image.open(tmp_path / "run" / "samples.png").mode == "RGB"
     model = jdiff.load_model(tmp_path / "run" / "weights.safetensors")
     assert model.image_shape == (8, 12, 3) and len(model.schedule.alpha) == 11
 
 
-def test_a_run_starts_from_the_weights_of_another(tmp_path, data):
-    first, second = tmp_path / "first", tmp_path / "second"
-    run("--data", data, *TINY, "--steps", 3, "--out", first)
-    options = ["--start", first / "weights.safetensors", "--learning-rate", 1e-12]
-    run("--data", data, *TINY, "--steps", 1, *options, "--out", second)
-    before, after = (load_file(out / "weights.safetensors") for out in (first, second))
+def test_a_run_starts_from_the_weights_of_another(tmp_path, data, whole):
+    weights, out = "weights.safetensors", tmp_path / "run"
+    # The learning rate rises from 0, which is that of the first step.
+    options = ["--steps", 1, "--start", whole / weights]
+    run("--data", data, *TINY, *options, "--out", out)
+    before, after = (load_file(folder / weights) for folder in (whole, out))
     for name in before:
         np.testing.assert_array_equal(after[name], before[name])
 

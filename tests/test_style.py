@@ -132,11 +132,11 @@ def test_a_network_hears_what_is_given_and_nothing_else():
         params,
     )
 
+    apply = jax.jit(network.apply)
+
     def output(*numbers):
         condition = jdiff.Condition(jnp.array([1]), jnp.array([numbers]))
-        return np.asarray(
-            network.apply(params, jnp.ones((1, 5)), jnp.zeros(1), condition)
-        )
+        return np.asarray(apply(params, jnp.ones((1, 5)), jnp.zeros(1), condition))
 
     nan = float("nan")
     nothing = output(nan, nan, nan, nan)

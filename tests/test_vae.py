@@ -142,11 +142,11 @@ def test_pca_loses_no_more_than_any_other_plane():
 @pytest.mark.parametrize("make", MAKERS)
 def test_networks_keep_shapes_and_ranges(make):
     autoencoder = make(5, SHAPE)
-    params = autoencoder.init(KEY)
+    params = jax.jit(autoencoder.init)(KEY)
     image = jax.random.normal(KEY, SHAPE)
-    mean, variance = autoencoder.encode(params, image)
+    mean, variance = jax.jit(autoencoder.encode)(params, image)
     assert mean.shape == variance.shape == (5,) and (variance > 0).all()
-    decoded = autoencoder.decode(params, 100 * mean)
+    decoded = jax.jit(autoencoder.decode)(params, 100 * mean)
     assert decoded.mean.shape == SHAPE and decoded.variance.shape == ()
     assert np.abs(decoded.mean).max() <= 1.0
 
