@@ -99,6 +99,21 @@ def draw_style(seed: int, spread: float = 0.6) -> np.ndarray:
     return np.clip(style, -1.2, 1.2).astype(np.float32)
 
 
+def hide(random: np.random.Generator, styles: np.ndarray, share: float) -> np.ndarray:
+    """Returns styles of which some numbers are not given, float32[N, 4].
+
+    A network that is trained with them can do without.
+
+    Args:
+        random: what draws.
+        styles: float[N, 4].
+        share: of each number that is hidden, and of whole styles besides, in [0, 1].
+    """
+    hidden = random.random(styles.shape) < share
+    hidden |= random.random((len(styles), 1)) < share
+    return np.where(hidden, np.float32(np.nan), styles.astype(np.float32))
+
+
 def check_style(style: Any, num_glyphs: int) -> np.ndarray:
     """Returns a style for each glyph, float32[N, 4], from one for all or N.
 

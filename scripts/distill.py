@@ -92,11 +92,9 @@ def draw_paths(args, teacher: jdiff.Model, number: int) -> jdiff.Batch:
 def draw_styles(args, num: int, number: int) -> np.ndarray:
     """Returns styles float32[num, 4], some of whose numbers are not given."""
     random = np.random.default_rng([args.seed, number])
-    styles = random.standard_normal((num, len(jdiff.style.STYLES)), np.float32)
-    hidden = random.random(styles.shape) < STYLE_DROPOUT
-    hidden |= random.random((num, 1)) < STYLE_DROPOUT
+    styles = random.standard_normal((num, len(jdiff.style.STYLES)))
     bound = jdiff.style.MAX_STYLE
-    return np.where(hidden, np.float32(np.nan), styles.clip(-bound, bound))
+    return jdiff.style.hide(random, styles.clip(-bound, bound), STYLE_DROPOUT)
 
 
 def make_step(args, student: jdiff.Model, optimizer):

@@ -91,9 +91,7 @@ def draw_latents(
     mean, variance = (moment[rows] for moment in posteriors)
     noise = rng.standard_normal(mean.shape, np.float32)
     z = mean + np.sqrt(variance) * noise
-    dropped = rng.random((num, styles.shape[1])) < dropout
-    dropped |= rng.random((num, 1)) < dropout
-    style = np.where(dropped, np.float32(np.nan), styles[rows])
+    style = jdiff.style.hide(rng, styles[rows], dropout)
     condition = jdiff.Condition(jnp.asarray(labels[rows]), jnp.asarray(style))
     return jdiff.Batch(jnp.asarray(z), condition)
 
@@ -146,9 +144,14 @@ def run(args: argparse.Namespace) -> None:
     state = train_vae.train(args, started, draw_data, write)
     test = train_vae.load_test(args)
     posteriors = jdiff.encode_images(autoencoder, fixed, test.images)
+    examine(args, loss_fn, state.ema_params, posteriors, test, scale)
+
+
+def examine(args, loss_fn, params, posteriors, test, scale) -> None:
+    """Prints the loss of test images, whose posteriors are known."""
     styles, _ = measure_styles(test, scale)
     data = draw_latents(posteriors, test.labels, styles, 2**15, [args.seed, 0])
-    loss, _ = jax.jit(loss_fn)(state.ema_params, key, data)
+    loss, _ = jax.jit(loss_fn)(params, jax.random.key(args.seed), data)
     print(f"loss of test images {loss:.4f}, of training images the lines above")
 
 

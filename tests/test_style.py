@@ -97,6 +97,17 @@ def test_related_styles_have_mean_0_and_deviation_1_in_each_class():
     assert (scale.mean[3] == 0).all() and (scale.std[3] == 1).all()
 
 
+def test_hidden_numbers_are_as_many_as_asked_for():
+    """1 - (1 - p)^2 of all numbers, p of whole styles at least; the others stay."""
+    styles = np.random.default_rng(0).standard_normal((20_000, 4))
+    hidden = style.hide(np.random.default_rng(1), styles, 0.2)
+    missing = np.isnan(hidden)
+    np.testing.assert_allclose(missing.mean(0), 0.36, atol=0.02)
+    np.testing.assert_allclose(missing.all(1).mean(), 0.2 + 0.8 * 0.2**4, atol=0.015)
+    np.testing.assert_array_equal(hidden[~missing], np.float32(styles)[~missing])
+    assert not np.isnan(style.hide(np.random.default_rng(1), styles, 0.0)).any()
+
+
 def test_a_class_of_one_image_has_a_scale():
     scale = style.fit_scale(np.ones((1, 4)), np.zeros(1, int), 1)
     assert (scale.std == 1).all()
