@@ -121,6 +121,9 @@ def torch_contenders(args, model, images, labels):
     import torch
     import torch_unet
 
+    # haiku's stand-in for flax refuses to be looked at, which torch.compile does.
+    sys.modules.pop("haiku.experimental.flax", None)
+
     def network():
         facts = jdiff.load_weights(jdiff.models.SHIPPED["unet"])[1]
         sizes = facts["num_channels"], facts["num_blocks"]

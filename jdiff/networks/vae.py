@@ -87,7 +87,7 @@ class ConvEncoder(hk.Module):
         chex.assert_rank(image, 4)
         h = image
         for width in self.widths:
-            h = jax.nn.gelu(hk.Conv2D(width, 3)(space_to_depth(h)))
+            h = jax.nn.gelu(hk.Conv2D(width, 3)(jax.vmap(space_to_depth)(h)))
         h = hk.Linear(2 * self.num_latents)(hk.Flatten()(h))
         mean, log_variance = jnp.split(h, 2, axis=-1)
         return mean, log_variance
@@ -113,9 +113,9 @@ class ConvDecoder(hk.Module):
         wide, narrow = self.widths
         h = jax.nn.gelu(hk.Linear(height // 4 * (width // 4) * wide)(z))
         h = h.reshape(-1, height // 4, width // 4, wide)
-        h = depth_to_space(hk.Conv2D(4 * narrow, 3)(h))
+        h = jax.vmap(depth_to_space)(hk.Conv2D(4 * narrow, 3)(h))
         h = hk.Conv2D(4 * channels, 3)(jax.nn.gelu(h))
-        return jnp.tanh(depth_to_space(h)), _std(len(z))
+        return jnp.tanh(jax.vmap(depth_to_space)(h)), _std(len(z))
 
 
 def _std(batch_size: int) -> jax.Array:
