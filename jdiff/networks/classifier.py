@@ -67,11 +67,10 @@ class Classifier(hk.Module):
             raise ValueError(
                 f"height and width must be divisible by 4, got {height} x {width}."
             )
-        x = hk.Conv2D(self.num_channels, 3, with_bias=False)(
-            jax.vmap(space_to_depth)(images)
-        )
+        x = jax.vmap(space_to_depth)(images)
+        x = hk.Conv2D(self.num_channels, 3, with_bias=False)(x)
         x = ConvBlock()(jax.nn.silu(ImageNorm()(x)))
-        x = hk.Linear(2 * self.num_channels)(space_to_depth(x))
+        x = hk.Linear(2 * self.num_channels)(jax.vmap(space_to_depth)(x))
         for _ in range(3):
             x = ConvBlock()(x)
         # Few channels at every position, not a mean: where a stroke is tells b from d.
