@@ -19,6 +19,7 @@ and a leaner one that indexes a tensor. Rounds alternate; medians.
 """
 
 import argparse
+import importlib.util
 import json
 import math
 import sys
@@ -142,16 +143,13 @@ def table(args: argparse.Namespace) -> dict:
     return {"distances": rows, "nats": nats, "shares": asked}
 
 
-def peers(args: argparse.Namespace) -> dict:
-    """Prints points per second of the three loops, and returns all rounds."""
-    try:
-        import torch_toy
-    except ImportError as error:
-        raise ValueError(
-            f"--peers needs {error.name}: pip install '.[peers]'"
-        ) from error
+def make_loops(argv: Sequence[str]):
+    """Returns ({name: an epoch}, points in it): ours, and PyTorch's if installed.
 
-    options = train_toy.parse_args([*PEERS, *args.options])
+    Args:
+        argv: options of train_toy.py, beside the tutorial's network.
+    """
+    options = train_toy.parse_args([*PEERS, *argv])
     data, num_classes = jdiff.data.load_points(options.data, options.num_points)
     _, model, key, points = train_toy.start(options, data, num_classes)
     optimizer, epoch = train_toy.make_epoch(options, model)
@@ -161,10 +159,20 @@ def peers(args: argparse.Namespace) -> dict:
         state[0], metrics = epoch(state[0], points)
         jax.block_until_ready(metrics)
 
-    loops = {"jdiff, compiled epoch": compiled} | torch_toy.loops(
-        np.asarray(points.image), np.asarray(points.label), model, options
-    )
-    num_points = train_toy.EPOCH_STEPS * options.batch_size
+    loops = {"jdiff": compiled}
+    if importlib.util.find_spec("torch"):
+        import torch_toy
+
+        arrays = np.asarray(points.image), np.asarray(points.label)
+        loops |= torch_toy.loops(*arrays, model, options)
+    return loops, train_toy.EPOCH_STEPS * options.batch_size
+
+
+def peers(args: argparse.Namespace) -> dict:
+    """Prints points per second of the three loops, and returns all rounds."""
+    if not importlib.util.find_spec("torch"):
+        raise ValueError("--peers needs torch: pip install '.[peers]'")
+    loops, num_points = make_loops(args.options)
     rates: dict[str, list[float]] = {name: [] for name in loops}
     for done in range(args.rounds + 1):
         for name, loop in loops.items():

@@ -17,7 +17,7 @@ import numpy as np
 
 _NUM_TAPS = 3
 _MAX_TILE = 7  # float32 loses a factor of two in precision with each more
-_MIN_CHANNELS = 16  # with fewer, the values cost more than they save
+MIN_CHANNELS = 16  # with fewer, the values cost more than they save
 
 
 def winograd_matrices(num_outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,7 +100,7 @@ def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
         w: the filter, float[3, 3, C, O].
     """
     is_exact_enough = jnp.promote_types(x.dtype, w.dtype).itemsize >= 4
-    is_wide_enough = min(w.shape[2:]) >= _MIN_CHANNELS
+    is_wide_enough = min(w.shape[2:]) >= MIN_CHANNELS
     # Accelerators have libraries of their own.
     if jax.default_backend() == "cpu" and is_exact_enough and is_wide_enough:
         return winograd(x, w)

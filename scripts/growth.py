@@ -1,0 +1,156 @@
+"""Measures how time and memory of the UNet grow with the work.
+
+    python scripts/growth.py --out growth.json            # and growth.png
+
+One step of training and one call of the network, against the images in a batch, the
+channels, the size of an image; and sampling against its steps. Time is the best of a
+few runs, memory what the compiled program needs beside its arguments, both per image.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jdiff
+
+AXES = {
+    "batch_size": [1, 4, 16, 64, 256, 1024, 4096],
+    "num_channels": [32, 64, 128, 256],
+    "image_size": [28, 32, 64, 128],
+}
+STEPS = [1, 10, 100, 1000]
+BASE = {"batch_size": 32, "num_channels": 64, "image_size": 28}
+NUM_CLASSES = 62
+MAX_BYTES = 8e9  # what needs more is left out, and said
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="F.json, with F.png")
+    parser.add_argument("--quick", action="store_true", help="the smallest two of each")
+    return parser.parse_args()
+
+
+def programs(batch_size: int, num_channels: int, image_size: int) -> dict:
+    """Returns {name: (compiled program, its arguments)} of one size of the work."""
+    network = jdiff.make_unet(NUM_CLASSES, num_channels, 1)
+    shape = (image_size, image_size, 1)
+    params = jdiff.init_params(jax.random.key(0), network, shape)
+    schedule = jdiff.cosine_schedule(1000)
+    loss_fn = jdiff.make_diffusion_loss(
+        network.apply, schedule, jdiff.PREDICT_V, NUM_CLASSES, 0.1
+    )
+    optimizer = optax.adam(1e-3)
+    train_step = jdiff.make_train_step(loss_fn, optimizer, 0.999)
+    state = jdiff.init_train_state(jax.random.key(0), params, optimizer)
+    label = jnp.zeros(batch_size, jnp.int32)
+    image = jnp.zeros((batch_size, *shape))
+    work = {
+        "training": (train_step, (state, jdiff.Batch(image, label))),
+        "denoising": (network.apply, (params, image, jnp.zeros(batch_size), label)),
+    }
+    return {
+        name: (jax.jit(function).lower(*inputs).compile(), inputs)
+        for name, (function, inputs) in work.items()
+    }
+
+
+def seconds_of(call, num_runs: int = 3) -> float:
+    """Returns the least seconds of some calls; the first does not count."""
+    times = []
+    for _ in range(num_runs + 1):
+        began = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - began)
+    return min(times[1:])
+
+
+def measure(axis: str, value: int) -> dict:
+    """Returns {work: {"ms", "mb"}} per image where one size differs from the base."""
+    sizes = BASE | {axis: value}
+    row = {}
+    for name, (compiled, inputs) in programs(**sizes).items():
+        num_bytes = compiled.memory_analysis().temp_size_in_bytes
+        row[name] = {"ms": None, "mb": num_bytes / sizes["batch_size"] / 1e6}
+        if num_bytes < MAX_BYTES:
+            seconds = seconds_of(lambda: jax.block_until_ready(compiled(*inputs)))  # noqa: B023
+            row[name]["ms"] = 1e3 * seconds / sizes["batch_size"]
+    return row
+
+
+def measure_steps(num_steps: int) -> dict:
+    """Returns {"sampling": {"ms"}} per image of the shipped UNet in some steps."""
+    model, labels = jdiff.load_model(), np.arange(16)
+
+    def call():
+        list(jdiff.generate(jax.random.key(0), model, labels, num_steps, guidance=1.0))
+
+    seconds = seconds_of(call, num_runs=1)
+    return {"sampling": {"ms": 1e3 * seconds / len(labels), "mb": None}}
+
+
+def draw(path: Path, figures: dict) -> None:
+    """Writes the plot: time above, memory below."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        2, len(figures), figsize=(12, 5), layout="constrained", sharey="row"
+    )
+    for column, (axis, rows) in zip(panels.T, figures.items(), strict=True):
+        for panel, unit in zip(column, ("ms", "mb"), strict=True):
+            for work in next(iter(rows.values())):
+                points = [(int(k), row[work][unit]) for k, row in rows.items()]
+                points = [(x, y) for x, y in points if y is not None]
+                panel.loglog(*zip(*points, strict=True), "o-", label=work)
+            panel.set(xlabel=axis.replace("_", " "))
+            panel.set_xticks([int(k) for k in rows], list(rows), minor=False)
+            panel.minorticks_off()
+            panel.grid(alpha=0.3)
+    panels[0, 0].set(ylabel="ms an image")
+    panels[1, 0].set(ylabel="MB an image")
+    for panel in panels[0]:
+        panel.legend(fontsize=8)
+    panels[1, -1].set_axis_off()
+    with jdiff.atomic_write(path) as draft:
+        figure.savefig(draft, format="png", dpi=120)
+
+
+def main() -> None:
+    args = parse_args()
+    jdiff.check_output(args.out, ".json")
+    number = 2 if args.quick else None
+    figures: dict[str, dict] = {}
+    for axis, values in (AXES | {"num_steps": STEPS}).items():
+        figures[axis] = {}
+        for value in values[:number]:
+            row = measure_steps(value) if axis == "num_steps" else measure(axis, value)
+            figures[axis][str(value)] = row
+            cells = (
+                ", ".join(f"{x:.2f} {unit}" for unit, x in cell.items() if x)
+                for cell in row.values()
+            )
+            words = (f"{work} {cell}" for work, cell in zip(row, cells, strict=True))
+            print(f"{axis} {value}: {'; '.join(words)}", flush=True)
+    with jdiff.atomic_write(args.out) as draft:
+        draft.write_text(json.dumps(figures, indent=1))
+    draw(args.out.with_suffix(".png"), figures)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, OSError) as error:
+        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
+        sys.exit(2)
