@@ -159,5 +159,5 @@ def linear_fit(args: argparse.Namespace) -> Contest:
 
 def points_training(args: argparse.Namespace) -> Contest:
     """Epochs of the tutorial's network of points in the plane."""
-    loops, num_points = compare_toy.make_loops(["--num-points", "4096"])
+    loops, num_points = compare_toy.make_loops([])
     return Contest(loops, "points", num_points)

@@ -39,7 +39,7 @@ _from_patches = jax.vmap(depth_to_space, in_axes=2, out_axes=2)
 
 
 def _materialise(x: jax.Array) -> jax.Array:
-    # XLA:CPU would add up all the blocks before anew in each operation that reads x.
+    # XLA:CPU would compute what comes before anew in each operation that reads x.
     return jax.lax.optimization_barrier(x)
 
 
@@ -155,15 +155,15 @@ class UNet(hk.Module):
             x = ResidualBlock()(x, condition)
         skip = x
 
-        x = hk.Linear(wide)(_to_patches(x))
+        x = hk.Linear(wide)(_materialise(_to_patches(x)))
         for _ in range(2 * self.num_blocks):
             x = ResidualBlock()(x, condition)
         x = SelfAttention()(x, condition)
         for _ in range(2 * self.num_blocks):
             x = ResidualBlock()(x, condition)
-        x = _from_patches(hk.Linear(2 * wide)(x))
+        x = _from_patches(_materialise(hk.Linear(2 * wide)(x)))
 
-        x = x + skip
+        x = _materialise(x + skip)
         for _ in range(self.num_blocks):
             x = ResidualBlock()(x, condition)
         x = jax.nn.silu(ScaleShiftNorm()(x, condition))
