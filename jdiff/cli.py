@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sample = commands.add_parser("sample", help="draw characters, for a file")
     sample.set_defaults(run=_sample)
-    sample.add_argument("--chars", help="which ones; by default all of the model's")
+    sample.add_argument("--chars", help="which, names as cat,dog; by default all")
     sample.add_argument("--num", type=int, default=10, help="images per character")
     sample.add_argument("--out", type=Path, required=True, help="F.npz or F.png")
 
@@ -79,6 +79,9 @@ def _write(args: argparse.Namespace) -> None:
     message = args.text.replace("\\n", "\n")
     outputs = writing.check_options(args, message)
     model = _model(args)
+    if not isinstance(model.chars, str):
+        got = ", ".join(model.chars[:5])
+        raise ValueError(f"the weights must draw characters, to write, got {got}.")
     labels = text.encode(message, model.chars)
     style = writing.style_of(args, model.has_style)
     with_path = not args.no_gif and any(map(writing.is_animated, outputs))
@@ -96,13 +99,15 @@ def _sample(args: argparse.Namespace) -> None:
     out = files.check_output(args.out, ".npz", ".png")
     if args.num < 1:
         raise ValueError(f"--num must be >= 1, got {args.num}.")
-    model = _model(args)
-    chars = args.chars if args.chars is not None else model.chars
-    labels = np.repeat(text.encode(chars, model.chars), args.num)
+    model = _model(args, colour=True)
+    labels = np.arange(len(model.chars))
+    if args.chars is not None:
+        labels = text.encode(args.chars, model.chars)
+    labels = np.repeat(labels, args.num)
     x_0, _, _ = _run(args, model, labels, with_path=False)
     if out.suffix.lower() == ".png":
-        columns = args.num if args.num > 1 else None
-        images.save_png(out, images.on_paper(images.tile(x_0, columns)))
+        grid = images.tile(x_0, args.num if args.num > 1 else None)
+        images.save_png(out, images.on_paper(grid) if grid.ndim == 2 else grid)
     else:
         names = np.array([model.chars[label] for label in labels])
         with files.atomic_write(out) as draft:
@@ -164,7 +169,7 @@ def _blank_samples(args: argparse.Namespace, model: Any, train: Any) -> Any:
     return data.Dataset(images, labels, model.chars)
 
 
-def _model(args: argparse.Namespace) -> Any:
+def _model(args: argparse.Namespace, colour: bool = False) -> Any:
     if not 0 <= args.seed < 2**32:
         raise ValueError(f"--seed must be in [0, 2^32), got {args.seed}.")
     if args.guidance is not None and not math.isfinite(args.guidance):
@@ -175,7 +180,7 @@ def _model(args: argparse.Namespace) -> Any:
 
     compiled.keep_compiled()
     model = models.load_model(args.weights or _shipped(args))
-    if model.image_shape[2] != 1:
+    if model.image_shape[2] != 1 and not colour:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     return model
 
@@ -194,7 +199,10 @@ def _run(
     with_path: bool,
     style: Any = None,
 ) -> tuple[Any, Any, Any]:
-    """Returns glyphs uint8[N, H, W], their path uint8[F, N, H, W], its steps int[F]."""
+    """Returns glyphs uint8[N, H, W], their path uint8[F, N, H, W], its steps int[F].
+
+    Coloured ones have an axis more, [..., 3].
+    """
     import jax
     import numpy as np
 
@@ -216,10 +224,11 @@ def _run(
         style=style,
     )
     glyphs, paths = [], []
+    pixel = 0 if model.image_shape[2] == 1 else slice(None)
     for batch in _progress(batches, len(labels)):
-        glyphs.append(images.to_uint8(batch.x_0[..., 0]))
+        glyphs.append(images.to_uint8(batch.x_0[..., pixel]))
         if with_path:
-            paths.append(images.to_uint8(batch.path[:, frames][..., 0]))
+            paths.append(images.to_uint8(batch.path[:, frames][..., pixel]))
     path = np.concatenate(paths).swapaxes(0, 1) if with_path else None
     return np.concatenate(glyphs), path, times[frames]
 

@@ -177,7 +177,7 @@ def reference_splits(
 
 
 def choose_labels(
-    chars: str, num: int, reference: Dataset, natural: bool = False
+    chars: str | tuple[str, ...], num: int, reference: Dataset, natural: bool = False
 ) -> np.ndarray:
     """Returns the labels to draw samples of, int32[num], in order of labels.
 

@@ -54,7 +54,8 @@ class Model(NamedTuple):
         params: the weights.
         schedule: the path it was trained on.
         prediction: what the output is.
-        chars: chars[k] is what label k stands for; len(chars) is the null label.
+        chars: chars[k] is what label k stands for, a character or, in a tuple, a name;
+            len(chars) is the null label.
         image_shape: (H, W, C).
         has_null: whether the network knows the null label, so that it can be guided.
         distilled: whether the network sees the end of a path from anywhere on it, so
@@ -70,7 +71,7 @@ class Model(NamedTuple):
     params: Any
     schedule: schedules.Schedule
     prediction: diffusion.Prediction
-    chars: str
+    chars: str | tuple[str, ...]
     image_shape: tuple[int, int, int]
     has_null: bool = True
     distilled: bool = False
@@ -124,6 +125,8 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
     """
     try:
         chars = description["chars"]
+        # JSON knows no tuples; a list could not be an argument of a compiled function.
+        chars = chars if isinstance(chars, str) else tuple(chars)
         distilled = bool(description.get("distilled", False))
         has_latents = "autoencoder" in description
         return Model(

@@ -1,5 +1,6 @@
 """Characters to labels and back."""
 
+from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
@@ -8,21 +9,24 @@ EMNIST_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 BLANKS = str.maketrans("", "", " \t\r\n")  # a table for str.translate
 
 
-def encode(text: str, chars: str = EMNIST_CHARS) -> np.ndarray:
+def encode(text: str, chars: Sequence[str] = EMNIST_CHARS) -> np.ndarray:
     """Returns the labels of the characters of a text that are drawn, int32[N].
 
     Spaces, tabs (one space) and line ends (\\n, \\r\\n, \\r) draw nothing.
 
     Args:
-        text: what to write.
-        chars: the characters a model knows; a label is an index into them.
+        text: what to write; names with commas between, if `chars` are names.
+        chars: the characters, or a tuple of names, that a model knows; a label is an
+            index into them.
 
     Raises:
-        ValueError: a character is not among `chars`, or nothing would be drawn.
+        ValueError: a character or name is not in `chars`, or nothing would be drawn.
 
     >>> encode("A 1").tolist()
     [10, 1]
     """
+    if not isinstance(chars, str):
+        return _encode_names(text, chars)
     drawn = text.translate(BLANKS)
     unknown = drawn.lstrip(chars)
     if unknown:
@@ -33,6 +37,17 @@ def encode(text: str, chars: str = EMNIST_CHARS) -> np.ndarray:
     if not drawn:
         raise ValueError("the text is empty: there is nothing to write.")
     return np.array([chars.index(char) for char in drawn], np.int32)
+
+
+def _encode_names(text: str, names: Sequence[str]) -> np.ndarray:
+    wanted = [name.strip() for name in text.split(",")]
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        some = ", ".join(names[:20]) + ", ..." * (len(names) > 20)
+        raise ValueError(
+            f"this model draws {some} (with commas between), got {unknown[0]!r}."
+        )
+    return np.array([names.index(name) for name in wanted], np.int32)
 
 
 def decode(labels: np.ndarray, chars: str = EMNIST_CHARS) -> str:

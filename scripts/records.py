@@ -24,12 +24,13 @@ def save_arguments(args) -> None:
         draft.write_text(json.dumps(saved, indent=2))
 
 
-def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
+def describe(args: argparse.Namespace, source: jdiff.data.Source) -> dict:
     """Returns what `jdiff.build_model` needs to rebuild the model."""
     names = ("num_channels", "num_blocks", "schedule", "num_steps", "prediction")
-    image_shape = list(dataset.images.shape[1:])
     facts = {name: getattr(args, name) for name in names}
-    return facts | {"chars": dataset.chars, "image_shape": image_shape}
+    # A list, as it will be once it is read from JSON.
+    chars = source.chars if isinstance(source.chars, str) else list(source.chars)
+    return facts | {"chars": chars, "image_shape": list(source.image_shape)}
 
 
 def start_weights(path: str, description: dict, params):
@@ -73,8 +74,8 @@ def open_log(path: Path, step: int):
 
 
 def draw_classes(model: jdiff.Model):
-    """Returns batches of samples: each class twice, as `jdiff write` would draw it."""
-    labels = [k for k in range(len(model.chars)) for _ in range(2)]
+    """Returns batches of samples, each class twice; at most 100 classes."""
+    labels = [k for k in range(min(len(model.chars), 100)) for _ in range(2)]
     num_steps = min(10, len(model.schedule.alpha) - 1)
     return jdiff.generate(jax.random.key(0), model, labels, num_steps)
 
@@ -86,14 +87,14 @@ def sample_grid(model: jdiff.Model) -> np.ndarray:
     return jdiff.on_paper(grid) if grid.ndim == 2 else grid
 
 
-def save(args, description, model, state, seconds, writer) -> None:
+def save(args, description, model, state, facts, writer) -> None:
     """Writes checkpoint, weights and a grid of samples; of a finite state alone."""
     step = int(state.step)
     numbers = jax.tree.leaves((state.params, state.ema_params, state.opt_state))
     if not all(np.isfinite(leaf).all() for leaf in numbers):
         raise ValueError(f"weights must be finite, got NaN or infinity at step {step}.")
     checkpoints = args.out / "checkpoints"
-    jdiff.save_state(checkpoints, step, state, {"seconds": seconds})
+    jdiff.save_state(checkpoints, step, state, facts)
     jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
     # Weights that lie on many devices would be sampled from on all of them alike.
     grid = sample_grid(model._replace(params=jax.device_get(state.ema_params)))

@@ -107,13 +107,16 @@ def seconds_per_step(compiled, state, data) -> float:
     return (time.monotonic() - began) / NUM_TIMED
 
 
-def rehearse(step, state, data, batch_size: int, num_devices: int) -> str:
+def rehearse(
+    step, state, data, num_images: int, batch_size: int, num_devices: int
+) -> str:
     """Returns what a run would cost, in words: its step compiled and a few timed.
 
     Args:
         step: jitted (state, progress, data) -> (state, metrics); it consumes the state.
         state: a `TrainState`.
-        data: a `BalancedData`.
+        data: what the step takes: a `BalancedData`, or a `Batch`.
+        num_images: in an epoch.
         batch_size: images in a step.
         num_devices: devices that share a step.
     """
@@ -121,7 +124,7 @@ def rehearse(step, state, data, batch_size: int, num_devices: int) -> str:
     compiled = step.lower(state, np.float32(0.0), data).compile()
     flops, memory = cost_of(compiled)
     seconds = seconds_per_step(compiled, state, data)
-    num_steps = -(-len(data.images) // batch_size)
+    num_steps = -(-num_images // batch_size)
     flops = "unknown" if flops is None else f"{flops * num_devices:.3e}"
     memory = "unknown" if memory is None else f"{memory:,} bytes"
     return (

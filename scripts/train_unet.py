@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 
+import feed as feeds
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,8 +38,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--data", default="emnist/byclass", help="emnist/NAME, mnist, glyphs, FILE.npz")
+    add("--data", default="emnist/byclass", help=feeds.KINDS)
     add("--data-dir", help="where the data set lies; otherwise JDIFF_DATA_DIR, cache")
+    add("--skip-broken", action="store_true", help="leave out a folder's broken files")
     add("--out", type=Path, default=Path("runs/unet"), help="folder of the run")
     add("--minutes", type=float, default=60.0, help="the whole budget of the run")
     add("--steps", type=int, help="a number of steps instead of a budget")
@@ -122,7 +124,7 @@ def make_step(args, model, optimizer, state):
         opt_state = state.opt_state.inner_opt_state if several else state.opt_state
         opt_state.hyperparams["learning_rate"] = rate
         key = jax.random.fold_in(jax.random.key(args.seed), state.step)
-        batch = jdiff.draw_batch(key, data, args.batch_size)
+        batch = feeds.draw(key, data, args.batch_size)
         batch = jax.lax.with_sharding_constraint(batch, scale.by_example(mesh))
         if several:
             return scale.accumulate(train_step, state, batch, args.accumulate)
@@ -144,15 +146,15 @@ def make_optimizer(learning_rate):
     return optax.chain(optax.clip_by_global_norm(1.0), adam)
 
 
-def start(args, dataset, optimizer, mesh):
-    """Returns (description, model, state, seconds): a fresh run or a resumed one."""
+def start(args, source, optimizer, mesh):
+    """Returns (description, model, state, facts): a fresh run or a resumed one."""
     place = functools.partial(
         scale.place, mesh=mesh, shard_parameters=args.shard_parameters
     )
-    description = records.describe(args, dataset)
-    network = jdiff.make_unet(len(dataset.chars), args.num_channels, args.num_blocks)
+    description = records.describe(args, source)
+    network = jdiff.make_unet(len(source.chars), args.num_channels, args.num_blocks)
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
-    params = jdiff.init_params(key_params, network, dataset.images.shape[1:])
+    params = jdiff.init_params(key_params, network, source.image_shape)
     if args.start:
         params = records.start_weights(args.start, description, params)
     model = jdiff.build_model(description, jax.device_get(params))
@@ -163,9 +165,9 @@ def start(args, dataset, optimizer, mesh):
     checkpoints = args.out / "checkpoints"
     # A run that was killed before its first checkpoint begins again.
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
-        return description, model, state, 0.0
+        return description, model, state, {"seconds": 0.0}
     state, facts = jdiff.restore_state(checkpoints, state)
-    return description, model, place(state), facts["seconds"]
+    return description, model, place(state), facts
 
 
 def train(args, state, step, seconds, save_now, log, writer) -> None:
@@ -206,36 +208,35 @@ def train(args, state, step, seconds, save_now, log, writer) -> None:
 def main() -> None:
     began = time.monotonic()
     args = parse_args()
-    dataset = jdiff.data.load(args.data, "train", args.data_dir)
-    height, width, channels = dataset.images.shape[1:]
-    if height % 4 or width % 4:
-        raise ValueError(
-            f"height and width must be divisible by 4, got {height} x {width}."
-        )
-    if channels not in (1, 3):
-        raise ValueError(f"images must be grey or RGB, got {channels} channels.")
+    source = feeds.open_source(args)
     optimizer = make_optimizer(args.learning_rate)
     if args.accumulate > 1:
         several = optax.MultiSteps(optimizer, args.accumulate)
         optimizer = several.gradient_transformation()
     mesh = scale.make_mesh()
-    description, model, state, seconds = start(args, dataset, optimizer, mesh)
-    data = scale.place(jdiff.balance(*dataset[:2]), mesh)
+    description, model, state, facts = start(args, source, optimizer, mesh)
+    feed = feeds.make_feed(args, source, mesh, facts.get("position"))
     step = make_step(args, model, optimizer, state)
     if args.dry_run:
-        print(scale.rehearse(step, state, data, args.batch_size, mesh.size))
+        sizes = source.num_images, args.batch_size, mesh.size
+        print(scale.rehearse(step, state, feed.next_data(), *sizes))
+        print(feeds.rehearse(feed, args.batch_size))
         return
     args.out.mkdir(parents=True, exist_ok=True)
     records.save_arguments(args)
     log = records.open_log(args.out / "log.jsonl", int(state.step))
     with log, SummaryWriter(str(args.out)) as writer:
-        save_now = functools.partial(records.save, args, description, model)
+
+        def save_now(state, seconds):
+            facts = {"seconds": seconds, "position": feed.position()}
+            records.save(args, description, model, state, facts, writer)
+
         train(
             args,
             state,
-            lambda state, progress: step(state, np.float32(progress), data),
-            seconds + time.monotonic() - began,
-            lambda state, seconds: save_now(state, seconds, writer),
+            lambda state, progress: step(state, np.float32(progress), feed.next_data()),
+            facts["seconds"] + time.monotonic() - began,
+            save_now,
             log,
             writer,
         )

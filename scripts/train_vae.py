@@ -162,8 +162,9 @@ def write_weights(path: Path, facts: dict, autoencoder, images, params) -> None:
 
 
 def load_test(args) -> jdiff.data.Dataset:
-    """Returns images to test with; an .npz file has none but those to train with."""
-    split = "train" if args.data.endswith(".npz") else "test"
+    """Returns images to test with; some have none but those to train with."""
+    alone = args.data.endswith(".npz") or args.data.startswith("folder:")
+    split = "train" if alone else "test"
     return jdiff.data.load(args.data, split, args.data_dir)
 
 

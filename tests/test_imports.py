@@ -76,7 +76,7 @@ ALLOWED = {
     | {"compiled", "images", "writing", "models", "generation"},
     "__main__": {"cli"},
 }
-HEAVY = ["haiku", "optax", "orbax", "tensorflow", "tensorflow_datasets"]
+HEAVY = ["haiku", "optax", "orbax", "tensorflow", "tensorflow_datasets", "grain"]
 HEAVY += ["PIL", "matplotlib", "safetensors"]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SCRIPTS = sorted(ROOT.glob("scripts/*.py"))

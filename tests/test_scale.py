@@ -117,7 +117,8 @@ def fifty_steps(data, num_devices, shard_parameters):
     dataset = jdiff.data.load(args.data)
     optimizer = train_unet.make_optimizer(args.learning_rate)
     mesh = scale.make_mesh(jax.devices()[:num_devices])
-    _, model, state, _ = train_unet.start(args, dataset, optimizer, mesh)
+    source = jdiff.data.from_dataset(dataset)
+    _, model, state, _ = train_unet.start(args, source, optimizer, mesh)
     traces = []
 
     def apply(*given):

@@ -27,6 +27,14 @@ def test_labels_are_indices_into_the_characters():
     assert encode("a").dtype == np.int32
 
 
+def test_names_are_asked_for_with_commas():
+    names = ("cat", "hot dog", "b")
+    assert encode("b, cat,hot dog", names).tolist() == [2, 0, 1]
+    for text, unknown in (("cat,cow", "'cow'"), ("", "''"), ("bb", "'bb'")):
+        with pytest.raises(ValueError, match=f"cat, hot dog, b .*, got {unknown}"):
+            encode(text, names)
+
+
 @pytest.mark.parametrize("text", ["", " ", "\n", " \t\r\n"])
 def test_blank_text_is_an_error(text):
     with pytest.raises(ValueError, match="nothing to write"):

@@ -1,10 +1,11 @@
-"""Images of characters (EMNIST, MNIST, synthetic glyphs, .npz files), and points."""
+"""Images (EMNIST, MNIST, synthetic glyphs, .npz files, folders, TFDS), and points."""
 
 from pathlib import Path
 
-from jdiff.data import toy
+from jdiff.data import tfds, toy
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, read_npz
 from jdiff.data.emnist import emnist, mnist
+from jdiff.data.folder import open_folder
 from jdiff.data.glyphs import glyphs
 from jdiff.data.points import (
     Points,
@@ -14,6 +15,7 @@ from jdiff.data.points import (
     standardize,
 )
 from jdiff.data.printable import PRINTABLE_CHARS, printable, seed_of
+from jdiff.data.stream import Source, from_dataset, read_all, stream
 
 __all__ = [
     "EMNIST_CHARS",
@@ -21,17 +23,23 @@ __all__ = [
     "DataError",
     "Dataset",
     "Points",
+    "Source",
     "check_points",
     "emnist",
+    "from_dataset",
     "glyphs",
     "hide_labels",
     "load",
     "load_points",
     "mnist",
+    "open_folder",
+    "open_source",
     "printable",
+    "read_all",
     "read_npz",
     "read_points",
     "standardize",
+    "stream",
     "toy",
 ]
 
@@ -43,16 +51,19 @@ def load(
 
     Args:
         source: "emnist/byclass" (or another name that `emnist` knows), "mnist",
-            "ascii" (see `printable`), "glyphs", or the path of an .npz file.
+            "ascii" (see `printable`), "glyphs", the path of an .npz file, or what
+            `open_source` knows besides.
         split: "train" or "test". The test glyphs are other glyphs of the same fonts; an
-            .npz file has only "train".
-        data_dir: see `emnist`; without meaning for glyphs and .npz files.
+            .npz file and a folder have only "train".
+        data_dir: see `emnist`; without meaning for glyphs, .npz files and folders.
 
     Raises:
         DataError: unknown source or split, or what the reader of the source raises.
     """
     if split not in ("train", "test"):
         raise DataError(f"split must be one of train, test, got {split!r}.")
+    if source.startswith(("folder:", "tfds:")):
+        return read_all(open_source(source, split, data_dir))
     collection, _, name = source.partition("/")
     if source.endswith(".npz"):
         if split != "train":
@@ -67,9 +78,40 @@ def load(
     if source == "glyphs":
         return glyphs(seed=seed_of(split))
     raise DataError(
-        "data must be emnist/NAME (such as emnist/byclass), mnist, ascii, glyphs or a "
-        f"file that ends in .npz, got {source!r}."
+        "data must be emnist/NAME (such as emnist/byclass), mnist, ascii, glyphs, "
+        f"folder:PATH, tfds:NAME or a file that ends in .npz, got {source!r}."
     )
+
+
+def open_source(
+    source: str,
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    skip_broken: bool = False,
+) -> Source:
+    """The data set that a command line names, to be read image by image.
+
+    Args:
+        source: "folder:PATH" (see `open_folder`), "tfds:NAME" or "tfds:NAME/CONFIG"
+            (see `jdiff.data.tfds.open_prepared`); or what `load` knows, which is then
+            in memory.
+        split: see `load`.
+        data_dir: see `load` and `open_prepared`.
+        skip_broken: see `open_folder`; for folders alone.
+
+    Raises:
+        DataError: as `load`, or skip_broken without a folder.
+    """
+    kind, _, place = source.partition(":")
+    if skip_broken and kind != "folder":
+        raise DataError(f"skip_broken must be for a folder:PATH, got {source!r}.")
+    if kind == "folder":
+        if split != "train":
+            raise DataError(f"split must be train for a folder, got {split!r}.")
+        return open_folder(place, skip_broken)
+    if kind == "tfds":
+        return tfds.open_prepared(place, split, data_dir)
+    return from_dataset(load(source, split, data_dir))
 
 
 def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, int]:

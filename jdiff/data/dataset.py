@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,26 +16,34 @@ class DataError(ValueError):
 
 
 class Dataset(NamedTuple):
-    """Labelled images of characters.
+    """Labelled images, of characters most of them.
 
     Attributes:
         images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
         labels: int32 [N]; `labels[i]` stands for `chars[labels[i]]`.
-        chars: one character per class.
+        chars: one character per class; a tuple of names, if they are longer.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    chars: str
+    chars: str | tuple[str, ...]
 
 
-def check_labels(labels: np.ndarray, num_images: int, chars: str, where: str) -> None:
+def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
+    """Returns the `chars` of classes: a string, if every name is one character."""
+    names = tuple(names)
+    return "".join(names) if all(len(name) == 1 for name in names) else names
+
+
+def check_labels(
+    labels: np.ndarray, num_images: int, chars: Sequence[str], where: str
+) -> None:
     """Raises unless `labels` name one class in `chars` for each of the images.
 
     Args:
         labels: integers [N], 0-based.
         num_images: how many images the labels belong to.
-        chars: one character per class.
+        chars: a character or a name per class.
         where: the file or folder to name in the error.
 
     Raises:

@@ -5,18 +5,24 @@ are kept up to date in one place, and it fetches the very files that NIST publis
 its own EMNIST builder is left out because only TensorFlow could run it.
 """
 
+import contextlib
+import io
 import os
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 from urllib.parse import urljoin
 
 import numpy as np
 
 from jdiff.data.dataset import DataError
+from jdiff.data.folder import make_source
+from jdiff.data.stream import Source
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -49,7 +55,7 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
     tfds = _import_tfds()
     import tqdm  # TFDS depends on it
 
-    try:
+    with _reading(version, split):
         builder = tfds.builder_from_directory(version)
         source = builder.as_data_source(split)
         images = np.empty((len(source), *source[0]["image"].shape[:2]), np.uint8)
@@ -58,6 +64,74 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
         for i in tqdm.trange(len(source), desc=f"Reading {folder}", mininterval=1.0):
             example = source[i]
             images[i], labels[i] = example["image"][..., 0], example["label"]
+    return images, labels
+
+
+def open_prepared(
+    name: str, split: str = "train", data_dir: str | Path | None = None
+) -> Source:
+    """Any set of labelled images that TFDS has prepared, in TFDS's order.
+
+    Kind and size of the images are made alike by the rules of `jdiff.data.folder`.
+
+    Args:
+        name: as TFDS calls it, NAME or NAME/CONFIG; the newest version counts.
+        split: as TFDS calls it.
+        data_dir: what TFDS calls so; else `JDIFF_DATA_DIR`, else TFDS's own default.
+
+    Raises:
+        DataError: the set is not there, broken, not of labelled images, or only
+            TensorFlow could read it.
+    """
+    tfds, version = _import_tfds(), _find_prepared(name, data_dir)
+    with _reading(version, split):
+        builder = tfds.builder_from_directory(version)
+        image, label = builder.info.supervised_keys or ("image", "label")
+        features = dict(builder.info.features.items())
+        names = getattr(features.get(label), "names", None)
+        if not isinstance(features.get(image), tfds.features.Image):
+            names = None
+        # Bytes, not arrays: Pillow reads them as it reads those of a folder.
+        raw = {image: tfds.decode.SkipDecoding()}
+        records = builder.as_data_source(split, decoders=raw if names else None)
+    if not names or not len(records):
+        raise DataError(
+            f"{version} must hold images with labels of named classes, got "
+            f"{len(records)} records of {', '.join(features)}."
+        )
+
+    def find(rows: Any) -> tuple[list, np.ndarray]:
+        rows = np.arange(len(records))[rows].tolist()
+        with _reading(version, split):
+            some = records.__getitems__(rows)
+        where = (f"{version}, image {row} of {split}" for row in rows)
+        files = [io.BytesIO(record[image]) for record in some]
+        labels = np.array([record[label] for record in some], np.int32)
+        return list(zip(files, where, strict=True)), labels
+
+    return make_source(find, len(records), names)
+
+
+def _find_prepared(name: str, data_dir: str | Path | None) -> Path:
+    """Returns the folder of the newest version of a set."""
+    named = data_dir or os.environ.get("JDIFF_DATA_DIR")
+    root = Path(named or _import_tfds().core.constants.DATA_DIR).expanduser()
+    version = _newest_version(root / name) if name else None
+    if version is None:
+        raise DataError(
+            f"tfds:{name} must be prepared in {root} as array_record, got none: python "
+            f"-c \"import tensorflow_datasets as tfds; tfds.builder('{name}', data_dir="
+            f"'{root}', file_format='array_record').download_and_prepare()\" prepares "
+            "it, for some sets with TensorFlow's help."
+        )
+    return version
+
+
+@contextlib.contextmanager
+def _reading(version: Path, split: str) -> Iterator[None]:
+    """Turns what TFDS raises on a set into a DataError."""
+    try:
+        yield
     except NotImplementedError as error:
         raise DataError(
             f"{version} must be prepared with file_format='array_record', got "
@@ -70,7 +144,6 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
             f"{version} must hold a whole {split} set as TFDS prepares it, got "
             f"one that it cannot read ({_first_line(error)})."
         ) from error
-    return images, labels
 
 
 def _newest_version(folder: Path) -> Path | None:

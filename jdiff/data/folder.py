@@ -1,0 +1,219 @@
+"""Images in files: a folder with a subfolder for each label.
+
+All images of a set come out alike, by three rules. Those of another size than the
+first, in the order of labels and names, are resized to it (Lanczos, antialiased;
+proportions are not kept). A height or width that 4 does not divide, which the UNet
+cannot halve twice, is padded to the next one that it does, with 0, which is paper,
+the image in the middle. Palettes, transparency and CMYK become RGB; grey images and
+coloured ones in one set are an error.
+"""
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jdiff.data.dataset import DataError, check_labels, join_names
+from jdiff.data.stream import Source
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+MAX_CHECKED = 100_000  # files whose headers are read before any work
+
+_GREY = {"1", "L", "LA", "La"}
+_COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
+_WORDS = {1: "grey", 3: "coloured"}
+_CHUNK = 10_000
+
+
+def open_folder(folder: str | Path, skip_broken: bool = False) -> Source:
+    """The images right in each subfolder, whose name is their label, in sorted order.
+
+    Names that begin with a dot, and files that are not called like images (`SUFFIXES`),
+    are left alone. Headers are checked first, of at most `MAX_CHECKED` files spread
+    evenly; what else is broken is an error when it is read.
+
+    Args:
+        folder: holds a subfolder for each label.
+        skip_broken: whether to leave out what cannot be read. For that every file is
+            decoded once, and their number is printed to stderr.
+
+    Raises:
+        DataError: no folder, no subfolder, one without images, an image that is broken
+            or neither 8-bit grey nor coloured, or both kinds.
+    """
+    root = Path(folder).expanduser()
+    if not str(folder) or not root.is_dir():
+        raise DataError(f"folder:PATH must be an existing folder, got {str(folder)!r}.")
+    names, files, labels = _list(root)
+    checked = files if skip_broken else files[:: 1 + (len(files) - 1) // MAX_CHECKED]
+    found = list(_survey(checked, skip_broken))
+    broken = [k for k, kind in enumerate(found) if isinstance(kind, DataError)]
+    if broken and not skip_broken:
+        raise found[broken[0]]
+    if len(broken) == len(files):
+        raise DataError(f"{root} must hold images, got {len(files)} broken files.")
+    if broken:
+        print(f"Skipped {len(broken)} broken files of {len(files)}.", file=sys.stderr)
+        files, labels = (np.delete(array, broken) for array in (files, labels))
+    _check_kinds(root, checked, found)
+    return make_source(
+        lambda rows: ([(path, path) for path in files[rows]], labels[rows]),
+        len(files),
+        names,
+    )
+
+
+def make_source(
+    find: Callable[[Any], tuple[list, np.ndarray]],
+    num_images: int,
+    names: Sequence[str],
+) -> Source:
+    """Returns image files as a source, by the rules of this module.
+
+    Args:
+        find: rows -> (n pairs of a file and what to call it, labels int32[n]).
+        num_images: how many there are, >= 1.
+        names: of the classes.
+
+    Raises:
+        DataError: the first cannot be read; any other, when it is asked for.
+    """
+    ((file, where),), _ = find(slice(1))
+    first = decode(file, where)
+    channels = len(first.getbands())
+
+    def read(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        files, labels = find(rows)
+        check_labels(labels, len(files), names, f"{files[0][1]} and what follows it")
+        images = [
+            fit(decode(file, where, channels), first.size) for file, where in files
+        ]
+        return np.stack(images), labels
+
+    shape = fit(first, first.size).shape
+    return Source(read, num_images, shape, join_names(names))
+
+
+def decode(file: Any, where: str, channels: int | None = None) -> Any:
+    """Returns an image file as a Pillow image in mode L or RGB, upright.
+
+    Args:
+        file: a path, or a file of bytes.
+        where: what the message calls it.
+        channels: 1 for grey or 3 for coloured, if it has to be that.
+
+    Raises:
+        DataError: it is damaged, no image, of another kind, or of more than 8 bits.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as image:
+            found = _num_channels(image.mode, where)
+            if channels is not None and found != channels:
+                raise DataError(
+                    f"{where} must be {_WORDS[channels]} as the images before it, "
+                    f"got a {_WORDS[found]} one."
+                )
+            upright = ImageOps.exif_transpose(image)
+            return upright.convert("L" if found == 1 else "RGB")
+    except DataError:
+        raise
+    except Exception as error:  # Pillow documents no common class for broken files.
+        raise _broken(where, error) from error
+
+
+def fit(image: Any, size: tuple[int, int]) -> np.ndarray:
+    """Returns a Pillow image as uint8[H, W, C] by the rules of this module.
+
+    Args:
+        image: in mode L or RGB.
+        size: (width, height) to resize it to, before it is padded.
+    """
+    from PIL import Image
+
+    if image.size != size:
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    pixels = np.asarray(image).reshape(size[1], size[0], -1)
+    borders = [(-n % 4 // 2, -n % 4 - -n % 4 // 2) for n in pixels.shape[:2]]
+    return np.pad(pixels, [*borders, (0, 0)])
+
+
+def _list(root: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Returns the labels' names, the paths of all images, and their labels."""
+    inside = sorted(path for path in root.iterdir() if not path.name.startswith("."))
+    folders = [path for path in inside if path.is_dir()]
+    if not folders:
+        got = "files right in it" if inside else "an empty one"
+        raise DataError(f"{root} must hold a subfolder for each label, got {got}.")
+    files, labels = [], []
+    for label, folder in enumerate(folders):
+        found = sorted(str(path) for path in folder.iterdir() if _is_image(path))
+        if not found:
+            raise DataError(f"{folder} must hold images of its label, got none.")
+        files += found
+        labels += [label] * len(found)
+    # Objects, because NumPy pads all of its own strings to the longest.
+    paths = np.array(files, object)
+    return [folder.name for folder in folders], paths, np.array(labels, np.int32)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def _survey(files: np.ndarray, whole: bool) -> Iterator[Any]:
+    """Yields the number of channels of each file, or the DataError that it gives."""
+    import tqdm
+
+    look = partial(_look, whole=whole)
+    bar = tqdm.tqdm(total=len(files), desc="Checking images", delay=1.0)
+    with ThreadPoolExecutor() as pool, bar:
+        for start in range(0, len(files), _CHUNK):
+            for kind in pool.map(look, files[start : start + _CHUNK]):
+                yield kind
+                bar.update()
+
+
+def _look(path: str, whole: bool) -> int | DataError:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            channels = _num_channels(image.mode, path)
+            image.load() if whole else image.verify()
+            return channels
+    except DataError as error:
+        return error
+    except Exception as error:  # as in `decode`
+        return _broken(path, error)
+
+
+def _num_channels(mode: str, where: str) -> int:
+    if mode in _GREY or mode in _COLOUR:
+        return 1 if mode in _GREY else 3
+    raise DataError(
+        f"{where} must be an image of 8 bits, grey or coloured, got Pillow's mode "
+        f"{mode}."
+    )
+
+
+def _broken(where: str, error: Exception) -> DataError:
+    reason = (str(error).splitlines() or ["no reason given"])[0][:200]
+    return DataError(
+        f"{where} must be a whole image file, got one that Pillow cannot read "
+        f"({type(error).__name__}: {reason})."
+    )
+
+
+def _check_kinds(root: Path, files: np.ndarray, found: list[Any]) -> None:
+    first = {kind: file for file, kind in reversed([*zip(files, found, strict=True)])}
+    if 1 in first and 3 in first:
+        raise DataError(
+            f"{root} must hold grey images or coloured ones, got grey {first[1]} and "
+            f"coloured {first[3]}."
+        )

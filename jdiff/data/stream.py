@@ -1,0 +1,138 @@
+"""Data sets that are read image by image, and endless streams of their batches.
+
+A `Source` holds no image. What fits on the device is read once, by `read_all`; what
+does not is streamed with grain, in an order that seed and position alone decide.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jdiff.data.dataset import DataError, Dataset
+
+_CHUNK = 1000  # images that a thread reads at a time
+_NUM_THREADS = min(os.cpu_count() or 1, 16)
+_NUM_AHEAD = 2 * _NUM_THREADS  # batches that wait, read, for their step
+
+
+class Source(NamedTuple):
+    """Labelled images that are read when they are asked for.
+
+    Attributes:
+        read: rows int[n] or slice -> (images uint8[n, H, W, C], labels int32[n]), in
+            any thread.
+        num_images: how many there are; rows count from 0.
+        image_shape: (H, W, C).
+        chars: as in `Dataset`.
+    """
+
+    read: Callable[[Any], tuple[np.ndarray, np.ndarray]]
+    num_images: int
+    image_shape: tuple[int, ...]
+    chars: str | tuple[str, ...]
+
+
+def from_dataset(dataset: Dataset) -> Source:
+    """Returns what lies in memory as a source."""
+    images, labels, chars = dataset
+    return Source(
+        lambda rows: (images[rows], labels[rows]), len(images), images.shape[1:], chars
+    )
+
+
+def read_all(source: Source) -> Dataset:
+    """Returns all of a source, in memory.
+
+    Raises:
+        DataError: an image cannot be read.
+    """
+    import tqdm
+
+    images = np.empty((source.num_images, *source.image_shape), np.uint8)
+    labels = np.empty(source.num_images, np.int32)
+    chunks = [slice(k, k + _CHUNK) for k in range(0, source.num_images, _CHUNK)]
+    with ThreadPoolExecutor(_NUM_THREADS) as pool:
+        try:
+            read = tqdm.tqdm(pool.map(source.read, chunks), "Reading", len(chunks))
+            for chunk, (some, of_some) in zip(chunks, read, strict=True):
+                images[chunk], labels[chunk] = some, of_some
+        except DataError:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return Dataset(images, labels, source.chars)
+
+
+def stream(
+    source: Source,
+    batch_size: int,
+    seed: int,
+    process_index: int = 0,
+    num_processes: int = 1,
+) -> Any:
+    """Returns an endless iterator over batches, (uint8[B, H, W, C], int32[B]).
+
+    An epoch is every image once, in an order of its own; batches go on across its
+    end. Classes are as frequent as they are in the data. Of the batch of a step, which
+    is the same for any number of processes, each reads its own part, in order.
+
+    The iterator has `get_state`, whose result is ready for JSON, and `set_state`:
+    afterwards it goes on as the one did that the state is of. Batches to come are read
+    in threads. `next` raises DataError for an image that cannot be read.
+
+    Args:
+        source: what to read.
+        batch_size: images in the batch of all processes together, >= 1.
+        seed: of the order, >= 0.
+        process_index: which process this is, in [0, num_processes).
+        num_processes: how many share a batch; batch_size is a multiple of it.
+
+    Raises:
+        ValueError: a number is outside its range.
+        DataError: grain is missing.
+    """
+    size, rest = divmod(batch_size, num_processes)
+    if size < 1 or rest:
+        raise ValueError(
+            f"batch_size must be a multiple of the number of processes, "
+            f"{num_processes}, got {batch_size}."
+        )
+    if not 0 <= process_index < num_processes:
+        raise ValueError(
+            f"process_index must be in [0, {num_processes}), got {process_index}."
+        )
+    grain = _import_grain()
+    part = slice(process_index * size, (process_index + 1) * size)
+    rows = grain.MapDataset.range(source.num_images).seed(seed).shuffle().repeat()
+    # Rows are cut, not images: no process reads what is another's.
+    batches = rows.batch(batch_size).map(lambda rows: _read(source, rows[part]))
+    options = grain.ReadOptions(
+        num_threads=_NUM_THREADS, prefetch_buffer_size=_NUM_AHEAD
+    )
+    return iter(batches.to_iter_dataset(options))
+
+
+def _read(source: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        return source.read(np.asarray(rows))
+    except DataError:
+        raise
+    except Exception as error:  # Whatever a thread dies of, the run is to hear of it.
+        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
+        raise DataError(
+            f"the images must stay readable while they are streamed, got "
+            f"{type(error).__name__} ({reason})."
+        ) from error
+
+
+def _import_grain() -> Any:
+    try:
+        import grain
+    except ImportError as error:
+        raise DataError(
+            f"grain must be installed to stream data that do not fit on the device, "
+            f"got {error}: pip install 'jdiff[train]'."
+        ) from error
+    return grain
