@@ -93,8 +93,6 @@ if TYPE_CHECKING:
     from jdiff.checkpoints import (
         WeightsError,
         load_weights,
-        restore_state,
-        save_state,
         save_weights,
     )
     from jdiff.evaluation import Evaluation, Figures, evaluate
@@ -173,6 +171,8 @@ if TYPE_CHECKING:
     from jdiff.networks.mlp import make_mlp, make_residual_mlp
     from jdiff.networks.unet import make_unet
     from jdiff.pages import compose, compose_frames
+    from jdiff.restoring import load_average, restore_state
+    from jdiff.states import keep_states, save_state
     from jdiff.text import EMNIST_CHARS, decode, encode
     from jdiff.training import (
         BalancedData,
@@ -190,7 +190,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "analytic": "analytic_start class_normal",
     "animations": "save_apng save_gif save_webp",
-    "checkpoints": ("WeightsError load_weights restore_state save_state save_weights"),
+    "checkpoints": "WeightsError load_weights save_weights",
     "data": "",
     "evaluation": "Evaluation Figures evaluate",
     "files": "atomic_write check_output",
@@ -231,6 +231,8 @@ _LAZY = {
     "networks.mlp": "make_mlp make_residual_mlp",
     "networks.unet": "make_unet",
     "pages": "compose compose_frames",
+    "restoring": "load_average restore_state",
+    "states": "keep_states save_state",
     "style": "",
     "text": "EMNIST_CHARS decode encode",
     "training": (
@@ -347,6 +349,7 @@ __all__ = [
     "karras_schedule",
     "karras_spacing",
     "karras_timesteps",
+    "keep_states",
     "kernel_distance",
     "l2_loss",
     "learned_bound",
@@ -356,6 +359,7 @@ __all__ = [
     "legibility",
     "linear",
     "linear_schedule",
+    "load_average",
     "load_judge",
     "load_model",
     "load_weights",

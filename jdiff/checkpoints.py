@@ -1,8 +1,7 @@
-"""Weights and training state on disk.
+"""Weights on disk.
 
 Weights are one safetensors file: tensors and a JSON description of the network, no
-code, nothing to unpickle, readable by every framework. A training state is a folder
-that orbax writes: it appears under its name only when it is whole.
+code, nothing to unpickle, readable by every framework.
 """
 
 import json
@@ -118,79 +117,3 @@ def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> 
                 f"architecture: {name} should be {wanted.get(name)}, "
                 f"is {shapes.get(name)}."
             )
-
-
-def save_state(directory: str | Path, step: int, state: Any, facts: Any) -> None:
-    """Saves a training state under directory/step, atomically; keeps the last three.
-
-    Args:
-        directory: folder of the checkpoints, made if missing.
-        step: number of steps done; it names the checkpoint.
-        state: a `TrainState`; typed keys are stored as their raw data.
-        facts: JSON-serialisable facts of the run, returned by `restore_state`.
-    """
-    import orbax.checkpoint as ocp
-
-    with _manager(directory) as manager:
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(_raw_keys(state)),
-            facts=ocp.args.JsonSave(facts),
-        )
-        manager.save(step, args=args)
-        manager.wait_until_finished()
-
-
-def restore_state(directory: str | Path, like: Any) -> tuple[Any, Any]:
-    """Returns (state, facts) of the newest whole checkpoint in a folder.
-
-    Args:
-        directory: folder that `save_state` wrote.
-        like: a state of the same structure; its values do not matter.
-
-    Raises:
-        WeightsError: there is no checkpoint, or it is of another architecture.
-    """
-    import orbax.checkpoint as ocp
-
-    if not Path(directory).is_dir():
-        raise WeightsError(f"no checkpoint to resume from in {directory}.")
-    with _manager(directory) as manager:
-        step = manager.latest_step()
-        if step is None:
-            raise WeightsError(f"no checkpoint to resume from in {directory}.")
-        args = ocp.args.Composite(
-            state=ocp.args.StandardRestore(_raw_keys(like)),
-            facts=ocp.args.JsonRestore(),
-        )
-        try:
-            restored = manager.restore(step, args=args)
-        except ValueError as error:
-            raise WeightsError(
-                f"the checkpoint in {directory} must fit the network that resumes "
-                f"it, got another architecture or a damaged file: {error}"
-            ) from error
-    state = jax.tree.map(_restore_key, like, restored["state"], is_leaf=_is_key)
-    return state, restored["facts"]
-
-
-def _manager(directory: str | Path) -> Any:
-    import orbax.checkpoint as ocp
-
-    options = ocp.CheckpointManagerOptions(max_to_keep=3)
-    return ocp.CheckpointManager(Path(directory).resolve(), options=options)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
-
-
-def _raw_keys(state: Any) -> Any:
-    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
-
-
-def _restore_key(like: Any, value: Any) -> Any:
-    if not _is_key(like):
-        return value
-    return jax.random.wrap_key_data(value, impl=jax.random.key_impl(like))

@@ -123,6 +123,7 @@ def make_diffusion_loss(
     label_dropout: float = 0.0,
     distance: Distance = l2_loss,
     weight: Weight = uniform_weight,
+    num_levels: int = 0,
 ) -> Callable:
     """Returns the loss of Eq. 8 over a batch: (params, key, batch) -> (loss, metrics).
 
@@ -140,6 +141,8 @@ def make_diffusion_loss(
             trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
         distance: (output, target) -> scalar, of one example.
         weight: (schedule, prediction, t) -> scalar.
+        num_levels: equal parts of 1 .. T whose losses metrics["levels"] tells apart,
+            from least noise to most, as `sum_by_level` does; none if it is 0.
 
     Raises:
         ValueError: label_dropout is outside [0, 1] or lacks a null_label.
@@ -165,11 +168,26 @@ def make_diffusion_loss(
         x_t, t, label, target = jax.vmap(corrupt)(keys, batch.image, batch.label)
         output = apply(params, x_t, log_snr(schedule, t), label)
         errors = jax.vmap(distance)(output, target)
-        weights = jax.vmap(lambda t: weight(schedule, prediction, t))(t)
-        loss = jnp.mean(weights * errors)
-        return loss, {"loss": loss}
+        losses = jax.vmap(lambda t: weight(schedule, prediction, t))(t) * errors
+        metrics = {"loss": jnp.mean(losses)}
+        if num_levels:
+            level = (t - 1) * num_levels // num_steps
+            metrics["levels"] = sum_by_level(losses, level, num_levels)
+        return metrics["loss"], metrics
 
     return loss_fn
+
+
+def sum_by_level(losses: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
+    """Returns sums of losses and their numbers, float32[2, num_levels].
+
+    Args:
+        losses: float[B].
+        level: what they are of, int[B] in [0, num_levels).
+        num_levels: at least 1.
+    """
+    at_level = level[:, None] == jnp.arange(num_levels)[None]
+    return jnp.stack([losses @ at_level, jnp.sum(at_level, axis=0)])
 
 
 def make_consistency_loss(

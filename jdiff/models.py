@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff import checkpoints, diffusion, latents, mixtures, schedules
+from jdiff import checkpoints, diffusion, latents, mixtures, restoring, schedules
 from jdiff.networks.embeddings import Condition
 from jdiff.networks.mlp import make_residual_mlp
 from jdiff.networks.unet import make_unet
@@ -176,7 +176,8 @@ def load_model(path: str | Path = "unet") -> Model:
     """Returns the model in a weights file, or one of those that ship.
 
     Args:
-        path: of the file; or "unet", "latent", "distilled" or "linear".
+        path: of the file; "unet", "latent", "distilled" or "linear"; or the folder of a
+            run, of its checkpoints or of one of them, the newest of which is taken.
 
     Raises:
         WeightsError: the file is missing, truncated, not weights, or of another
@@ -187,7 +188,8 @@ def load_model(path: str | Path = "unet") -> Model:
     '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
     path = SHIPPED.get(str(path), path)
-    params, description = checkpoints.load_weights(path)
+    load = restoring.load_average if Path(path).is_dir() else checkpoints.load_weights
+    params, description = load(path)
     if description.get("model") == "mixtures":
         return _linear_model(path)
     try:

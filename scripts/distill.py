@@ -132,6 +132,7 @@ def learn(args, step, state, progress, rounds):
 
 def save(args, state, description, facts) -> None:
     """Writes the checkpoint and the weights."""
+    facts = facts | {"description": description}
     jdiff.save_state(args.out / "checkpoints", int(state.step), state, facts)
     jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
 
@@ -191,7 +192,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -5,21 +5,32 @@ what it had when all was well.
 """
 
 import argparse
+import contextlib
 import json
 import math
+import os
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import processes
+import scale
+from tensorboardX import SummaryWriter
 
 import jdiff
+
+OWN = ("out", "resume", "dry_run", "coordinator", "num_processes", "process_id")
+NUM_LEVELS = 8  # of noise, whose losses are logged apart
+MEMORY = 0.9  # share of the old mean that ten steps leave
 
 
 def save_arguments(args) -> None:
     """Writes what `--resume` needs to know; the rest of the command line is its own."""
-    own = ("out", "resume", "dry_run")
-    saved = {name: value for name, value in vars(args).items() if name not in own}
+    if not processes.is_first():
+        return
+    args.out.mkdir(parents=True, exist_ok=True)
+    saved = {name: value for name, value in vars(args).items() if name not in OWN}
     with jdiff.atomic_write(args.out / "arguments.json") as draft:
         draft.write_text(json.dumps(saved, indent=2))
 
@@ -43,15 +54,34 @@ def start_weights(path: str, description: dict, params):
 
 
 def fetch(recent: list[dict], done: int) -> list[dict[str, float]]:
-    """Returns the metrics of the last few steps, if all are finite."""
-    recent = jax.tree.map(float, jax.device_get(recent))
+    """Returns the metrics of the last few steps, if all are finite.
+
+    Those of the last one tell the mean losses at levels of noise in all of these steps.
+    """
+    recent = jax.device_get(recent)
+    levels = [metrics.pop("levels") for metrics in recent if "levels" in metrics]
+    recent = jax.tree.map(float, recent)
     for step, metrics in enumerate(recent, done - len(recent) + 1):
         if not all(map(math.isfinite, metrics.values())):
             raise ValueError(
                 "loss and gradient must be finite, got a loss of {loss} and a gradient "
                 "norm of {gradient_norm} at step {step}.".format(**metrics, step=step)
             )
+    if levels:
+        recent[-1] |= mean_at_levels(np.sum(levels, axis=0))
     return recent
+
+
+def mean_at_levels(sums: np.ndarray) -> dict[str, float]:
+    """Returns mean losses from least noise to most: [sums, numbers], where any are."""
+    pairs = enumerate(zip(*sums.tolist(), strict=True), 1)
+    return {f"loss_at_noise/{k}": total / num for k, (total, num) in pairs if num}
+
+
+def smooth(mean: float | None, recent: list[dict[str, float]]) -> float:
+    """Returns the running mean of the loss with the last few steps in it."""
+    new = math.fsum(metrics["loss"] for metrics in recent) / len(recent)
+    return new if mean is None else MEMORY * mean + (1.0 - MEMORY) * new
 
 
 def report(log, writer, bar, step: int, metrics: dict[str, float]) -> None:
@@ -63,8 +93,23 @@ def report(log, writer, bar, step: int, metrics: dict[str, float]) -> None:
     bar.set_postfix_str(text.format(**metrics))
 
 
-def open_log(path: Path, step: int):
+@contextlib.contextmanager
+def open_events(out: Path):
+    """Opens the log that TensorBoard reads; of the first process alone."""
+    writer = SummaryWriter(str(out), write_to_disk=processes.is_first())
+    try:
+        yield writer
+    finally:
+        # On a full disk; the run has ended, and said so.
+        with contextlib.suppress(OSError):
+            writer.close()
+
+
+def open_log(out: Path, step: int):
     """Opens the log; lines past the checkpoint that a run resumes from are dropped."""
+    path = out / "log.jsonl"
+    if not processes.is_first():
+        return open(os.devnull, "w")
     lines = path.read_text().splitlines() if path.exists() else []
     whole = [line for line in lines if line.endswith("}")]
     kept = [line for line in whole if json.loads(line)["step"] <= step]
@@ -87,16 +132,17 @@ def sample_grid(model: jdiff.Model) -> np.ndarray:
     return jdiff.on_paper(grid) if grid.ndim == 2 else grid
 
 
-def save(args, description, model, state, facts, writer) -> None:
+def save(args, description, model, writer, keep, state, facts) -> None:
     """Writes checkpoint, weights and a grid of samples; of a finite state alone."""
     step = int(state.step)
-    numbers = jax.tree.leaves((state.params, state.ema_params, state.opt_state))
-    if not all(np.isfinite(leaf).all() for leaf in numbers):
+    if not scale.is_finite((state.params, state.ema_params, state.opt_state)):
         raise ValueError(f"weights must be finite, got NaN or infinity at step {step}.")
-    checkpoints = args.out / "checkpoints"
-    jdiff.save_state(checkpoints, step, state, facts)
-    jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
-    # Weights that lie on many devices would be sampled from on all of them alike.
-    grid = sample_grid(model._replace(params=jax.device_get(state.ema_params)))
+    keep(step, state, facts | {"description": description})
+    params = jax.device_get(scale.place(state.ema_params, state.step.sharding.mesh))
+    # By every process on a device of its own, so that none has to wait for another.
+    grid = sample_grid(model._replace(params=params))
+    if not processes.is_first():
+        return
+    jdiff.save_weights(args.out / "weights.safetensors", params, description)
     jdiff.save_png(args.out / "samples.png", grid)
     writer.add_image("samples", grid, step, dataformats="HWC"[: grid.ndim])

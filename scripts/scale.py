@@ -17,8 +17,8 @@ NUM_TIMED = 5  # steps behind the time per epoch
 
 
 def make_mesh(devices=None) -> Mesh:
-    """Returns the mesh of some devices, by default all that this process has."""
-    devices = jax.local_devices() if devices is None else devices
+    """Returns the mesh of some devices, by default those of all processes."""
+    devices = jax.devices() if devices is None else devices
     return Mesh(np.array(devices), ("data",))
 
 
@@ -59,7 +59,14 @@ def place(tree, mesh: Mesh, shard_parameters: bool = False):
         largest = max(axes, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
 
-    return jax.device_put(tree, jax.tree.map(sharding, tree))
+    # Not device_put, which cannot put on the devices of other processes.
+    return jax.jit(lambda tree: tree, out_shardings=jax.tree.map(sharding, tree))(tree)
+
+
+@jax.jit
+def is_finite(tree):
+    """Returns whether no number of a tree is NaN or infinite, wherever it lies."""
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
 def shardings_of(tree):

@@ -5,14 +5,13 @@
 The folder holds weights.safetensors (the moving average, for `jdiff write --weights`),
 log.jsonl, TensorBoard events, a grid of samples and checkpoints. Ctrl-C and SIGTERM
 stop with a checkpoint; `--resume` goes on with the arguments that the run began with.
-Every local device takes part; `--dry-run` tells what a run costs and writes nothing.
+Every device takes part; `--dry-run` tells what a run costs and writes nothing.
 """
 
 import argparse
 import functools
 import json
 import math
-import signal
 import sys
 import time
 from pathlib import Path
@@ -22,9 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import processes
 import records
 import scale
-from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
 import jdiff
@@ -60,10 +59,12 @@ def parse_args() -> argparse.Namespace:
     add("--shard-parameters", action="store_true", help="cut weights between devices")
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--dry-run", action="store_true", help="print memory and time; write nothing")
+    processes.add_options(add)
     args = parser.parse_args()
     try:
         args = check_args(args)
-        scale.check_batch_size(args.batch_size, jax.local_device_count())
+        processes.meet(args.coordinator, args.num_processes, args.process_id)
+        scale.check_batch_size(args.batch_size, jax.device_count())
         return args
     except ValueError as error:
         parser.error(str(error))
@@ -109,6 +110,7 @@ def make_step(args, model, optimizer, state):
         model.prediction,
         null_label=len(model.chars),
         label_dropout=args.label_dropout,
+        num_levels=records.NUM_LEVELS,
     )
 
     def loss_fn(params, *rest):
@@ -165,44 +167,47 @@ def start(args, source, optimizer, mesh):
     checkpoints = args.out / "checkpoints"
     # A run that was killed before its first checkpoint begins again.
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
-        return description, model, state, {"seconds": 0.0}
+        return description, model, state, {"seconds": 0.0, "loss": None}
     state, facts = jdiff.restore_state(checkpoints, state)
-    return description, model, place(state), facts
+    return description, model, state, {"loss": None} | facts  # older ones lack it
 
 
-def train(args, state, step, seconds, save_now, log, writer) -> None:
+def train(args, state, step, facts, save_now, log, writer) -> None:
     """The loop: steps, a line of the log every few, a checkpoint every few minutes."""
-    stop: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: stop.append(number))
-    done = int(state.step)
+    stop = processes.catch_signals()
+    done = start = int(state.step)
     recent: list[dict] = []  # metrics that are still on the device
-    began = time.monotonic() - seconds
-    last_log = last_save = time.monotonic()
+    loss, (_, seconds) = facts["loss"], processes.decide(stop, facts["seconds"])
+    last_log, last_save = time.monotonic(), seconds
+    began = last_log - seconds
+    # Several processes have to wait for each other to decide anything.
+    every = 1 if jax.process_count() == 1 else STEPS_PER_LOG
     bar_format = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-    with tqdm(total=1.0, bar_format=bar_format) as bar:
-        while not stop:
-            seconds = time.monotonic() - began
+    with tqdm(total=1, bar_format=bar_format, disable=not processes.is_first()) as bar:
+        while True:
+            if (done - start) % every == 0:
+                is_over, seconds = processes.decide(stop, time.monotonic() - began)
             progress = done / args.steps if args.steps else seconds / 60 / args.minutes
-            if progress >= 1.0:
+            if is_over or progress >= 1.0:
                 break
             state, metrics = step(state, progress)
             done += 1
             recent.append(metrics)
             if done % STEPS_PER_LOG:
                 continue
-            *_, metrics = records.fetch(recent, done)
+            fetched = records.fetch(recent, done)
+            loss, metrics = records.smooth(loss, fetched), fetched[-1]
             recent.clear()
             now = time.monotonic()
             metrics["images_per_s"] = args.batch_size * STEPS_PER_LOG / (now - last_log)
             bar.update(progress - bar.n)
             records.report(log, writer, bar, done, metrics)
-            if now - last_save > 60 * args.save_minutes:
-                save_now(state, seconds)
-                last_save = time.monotonic()
+            if seconds - last_save > 60 * args.save_minutes:
+                save_now(state, {"seconds": seconds, "loss": loss})
+                last_save = seconds
             last_log = time.monotonic()
     records.fetch(recent, done)
-    save_now(state, seconds)
+    save_now(state, {"seconds": seconds, "loss": loss})
 
 
 def main() -> None:
@@ -219,24 +224,24 @@ def main() -> None:
     step = make_step(args, model, optimizer, state)
     if args.dry_run:
         sizes = source.num_images, args.batch_size, mesh.size
-        print(scale.rehearse(step, state, feed.next_data(), *sizes))
-        print(feeds.rehearse(feed, args.batch_size))
-        return
-    args.out.mkdir(parents=True, exist_ok=True)
+        cost = scale.rehearse(step, state, feed.next_data(), *sizes)
+        cost += "\n" + feeds.rehearse(feed, args.batch_size)
+        return print(cost) if processes.is_first() else None
     records.save_arguments(args)
-    log = records.open_log(args.out / "log.jsonl", int(state.step))
-    with log, SummaryWriter(str(args.out)) as writer:
-
-        def save_now(state, seconds):
-            facts = {"seconds": seconds, "position": feed.position()}
-            records.save(args, description, model, state, facts, writer)
-
+    done = int(state.step)
+    with (  # what is left last has the last word when a disk is full
+        jdiff.keep_states(args.out / "checkpoints", done) as keep,
+        records.open_log(args.out, done) as log,
+        records.open_events(args.out) as writer,
+        processes.until_one_is_lost(),
+    ):
+        save = functools.partial(records.save, args, description, model, writer, keep)
         train(
             args,
             state,
             lambda state, progress: step(state, np.float32(progress), feed.next_data()),
-            facts["seconds"] + time.monotonic() - began,
-            save_now,
+            facts | {"seconds": facts["seconds"] + time.monotonic() - began},
+            lambda state, facts: save(state, facts | {"position": feed.position()}),
             log,
             writer,
         )
@@ -245,6 +250,6 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -1,13 +1,10 @@
-"""Laws of weights and training states on disk."""
+"""Laws of weights on disk."""
 
 import functools
-import gc
 import json
 import pickle
-import shutil
 import struct
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -306,84 +303,3 @@ def test_missing_fact_is_refused(path, name):
 )
 def test_unknown_fact_is_refused(path, changes):
     refused(saved_model(path, **changes), jdiff.load_model)
-
-
-# Training states.
-
-
-class State(NamedTuple):
-    params: dict
-    key: jax.Array
-    step: jax.Array
-
-
-def refused_state(directory, like):
-    refused(directory, functools.partial(jdiff.restore_state, like=like))
-    # A failed read leaves orbax's coroutines behind; their complaints belong here.
-    gc.collect()
-
-
-def state_of(step, shape=(2, 3), key=None):
-    return State(
-        {"net": {"w": jnp.full(shape, step / 3)}},
-        jax.random.key(step) if key is None else key,
-        jnp.array(step, jnp.int32),
-    )
-
-
-def test_newest_state_comes_back_exactly_with_its_facts(tmp_path):
-    facts = {"chars": "abc", "seconds": 1.5, "shape": [8, 8, 1]}
-    for step in (9, 10):
-        jdiff.save_state(tmp_path, step, state_of(step), {**facts, "at": step})
-    state, got = jdiff.restore_state(tmp_path, state_of(0))
-    assert got == {**facts, "at": 10}
-    assert isinstance(state, State)
-    assert state.step == 10
-    np.testing.assert_array_equal(state.params["net"]["w"], np.float32(10 / 3))
-    assert jax.random.bits(state.key) == jax.random.bits(jax.random.key(10))
-
-
-def test_key_of_another_generator_comes_back(tmp_path):
-    key = jax.random.key(3, impl="rbg")
-    jdiff.save_state(tmp_path, 1, state_of(1, key=key), {})
-    state, _ = jdiff.restore_state(
-        tmp_path, state_of(0, key=jax.random.key(0, impl="rbg"))
-    )
-    assert jax.random.bits(state.key) == jax.random.bits(key)
-
-
-def test_the_last_three_states_are_kept(tmp_path):
-    for step in range(5):
-        jdiff.save_state(tmp_path, step, state_of(step), {})
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["2", "3", "4"]
-
-
-def test_half_a_state_is_never_restored(tmp_path):
-    jdiff.save_state(tmp_path, 1, state_of(1), {})
-    shutil.copytree(tmp_path / "1", tmp_path / "2.orbax-checkpoint-tmp")
-    state, _ = jdiff.restore_state(tmp_path, state_of(0))
-    assert state.step == 1
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_state_of_another_architecture_is_refused(tmp_path):
-    jdiff.save_state(tmp_path, 1, state_of(1), {})
-    refused_state(tmp_path, state_of(0, shape=(4, 5)))
-    like = State({"other": jnp.ones(2)}, jax.random.key(0), jnp.array(0))
-    refused_state(tmp_path, like)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_damaged_state_is_refused(tmp_path):
-    jdiff.save_state(tmp_path, 1, state_of(1), {})
-    for file in (tmp_path / "1" / "state").rglob("*"):
-        if file.is_file():
-            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    refused_state(tmp_path, state_of(0))
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_folder_without_a_state_is_refused(tmp_path):
-    refused_state(tmp_path, state_of(0))
-    refused_state(tmp_path / "none", state_of(0))
-    assert not (tmp_path / "none").exists()

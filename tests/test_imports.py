@@ -64,7 +64,11 @@ ALLOWED = {
     "writing": {"lines", "typesetting", "pages", "images", "animations", "vector"}
     | {"files", "style"},
     "checkpoints": {"files"},
-    "models": CORE | {"networks", "checkpoints", "mixtures", "latents", "style"},
+    "manifests": {"checkpoints"},
+    "states": {"manifests", "checkpoints"},
+    "restoring": {"states", "manifests", "checkpoints"},
+    "models": CORE
+    | {"networks", "checkpoints", "restoring", "mixtures", "latents", "style"},
     "generation": CORE | {"models", "style"},
     "judge": {"networks", "checkpoints", "data"},
     "metrics": {"judge", "data", "metrics"},

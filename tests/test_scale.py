@@ -32,8 +32,8 @@ import jdiff
 pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-records, scale, train_unet = map(
-    importlib.import_module, ("records", "scale", "train_unet")
+processes, records, scale, train_unet = map(
+    importlib.import_module, ("processes", "records", "scale", "train_unet")
 )
 sys.path.remove(str(SCRIPTS))
 TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "20"]
@@ -275,6 +275,13 @@ def test_the_first_step_that_is_not_finite_is_named(name, bad):
         records.fetch(recent, 40)
 
 
+def test_a_line_of_the_log_tells_the_mean_loss_at_levels_that_were_drawn():
+    sums = jnp.array([[[3.0, 0.0, 4.0], [1, 0, 2]], [[5.0, 0.0, 2.0], [1, 0, 1]]])
+    recent = [{"loss": jnp.float32(k), "levels": sums[k]} for k in range(2)]
+    got = records.fetch(recent, 2)[-1]
+    assert got == {"loss": 1.0, "loss_at_noise/1": 4.0, "loss_at_noise/3": 2.0}
+
+
 @pytest.mark.parametrize("place", ["params", "ema_params", "opt_state"])
 def test_a_state_that_is_not_finite_is_not_saved(tmp_path, place):
     params = {"linear": {"w": jnp.ones(3)}}
@@ -282,7 +289,7 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, place):
     bad = jax.tree.map(lambda leaf: leaf / 0, getattr(state, place))
     args = SimpleNamespace(out=tmp_path)
     with pytest.raises(ValueError, match="finite, got NaN or infinity at step 0"):
-        records.save(args, {}, None, state._replace(**{place: bad}), 0.0, None)
+        records.save(args, {}, None, None, None, state._replace(**{place: bad}), {})
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,143 @@
+"""Several processes that train as one: how they meet, and how they decide alike.
+
+Each runs the same program on its own devices, and all must take the same steps: what
+depends on a clock or a signal is decided by all together. One process is a group of
+one: there is no second path, and nothing to pay.
+"""
+
+import contextlib
+import glob
+import importlib.util
+import os
+import signal
+import sys
+import threading
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+SECONDS_TO_MEET = 60  # until the last process must have come
+
+# What clusters tell the processes that they start about how many these are. SLURM says
+# so within `srun` alone: a script of `sbatch` that calls Python itself is one process.
+COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
+
+
+def add_options(add) -> None:
+    """Adds the options for processes that no cluster has started."""
+    add("--coordinator", metavar="HOST:PORT", help="where process 0 of several listens")
+    add("--num-processes", type=int, help="how many there are; a cluster tells")
+    add("--process-id", type=int, help="0 .. NUM_PROCESSES - 1; a cluster tells")
+
+
+def in_cluster() -> bool:
+    """Whether a cluster has started this process as one of several, or a TPU may have.
+
+    The machines of a TPU slice know of each other, and one alone is a slice of one.
+    """
+    if any(int(os.environ.get(name, 1)) > 1 for name in COUNTS):
+        return True
+    chips = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
+    return bool(chips) and importlib.util.find_spec("libtpu") is not None
+
+
+def meet(coordinator, num_processes, process_id) -> None:
+    """Joins this process to the others, if there are any; before all other use of JAX.
+
+    Exits with code 2 and one sentence if one of them does not come in time.
+
+    Raises:
+        ValueError: the three do not go together.
+    """
+    given = (coordinator, num_processes, process_id)
+    check_address(*given)
+    if jax.distributed.is_initialized() or coordinator is None and not in_cluster():
+        return
+    who = "this process" if process_id is None else f"process {process_id}"
+    where = coordinator or "the coordinator that the cluster names"
+    # JAX aborts the process when its own time is up: this is earlier, and in words.
+    alarm = threading.Timer(SECONDS_TO_MEET, give_up, (who, where))
+    alarm.daemon = True
+    alarm.start()
+    try:
+        timeout = 2 * SECONDS_TO_MEET
+        jax.distributed.initialize(*given, initialization_timeout=timeout)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{who} must reach {where}, got: {reason}") from error
+    finally:
+        alarm.cancel()
+    # JAX would take note of SIGTERM and go on.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def check_address(coordinator, num_processes, process_id) -> None:
+    """Raises ValueError unless the options for several processes go together."""
+    if coordinator is None:
+        if num_processes is not None or process_id is not None:
+            raise ValueError("--num-processes and --process-id need --coordinator.")
+        return
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ValueError(f"--coordinator must be HOST:PORT, got {coordinator}.")
+    if in_cluster() and num_processes is process_id is None:
+        return
+    if num_processes is None or process_id is None:
+        raise ValueError("--coordinator needs --num-processes and --process-id.")
+    if num_processes < 1:
+        raise ValueError(f"--num-processes must be >= 1, got {num_processes}.")
+    if not 0 <= process_id < num_processes:
+        raise ValueError(
+            f"--process-id must be in [0, {num_processes - 1}], got {process_id}."
+        )
+
+
+def give_up(who: str, where: str) -> None:
+    """Ends the process: it waits inside JAX, where no exception reaches it."""
+    leave(
+        f"{who} must meet all others at {where} within {SECONDS_TO_MEET} seconds, "
+        "got no answer."
+    )
+
+
+@contextlib.contextmanager
+def until_one_is_lost():
+    """Ends this process if another has gone: JAX and orbax would wait for it."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        leave(f"all processes must live, got: {str(error).splitlines()[0]}")
+
+
+def leave(reason: str) -> None:
+    """Ends the process at once, with one sentence and exit code 2."""
+    name = os.path.basename(sys.argv[0])
+    print(f"\n{name}: error: {reason}", file=sys.stderr, flush=True)
+    os._exit(2)
+
+
+def is_first() -> bool:
+    """Whether it is for this process to write files and to speak."""
+    return jax.process_index() == 0
+
+
+def catch_signals() -> list[int]:
+    """Returns a list to which Ctrl-C and SIGTERM add themselves from now on."""
+    caught: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: caught.append(number))
+    return caught
+
+
+def decide(stop: list[int], seconds: float) -> tuple[bool, float]:
+    """Returns whether any process has to stop, and the time on the clock of the first.
+
+    Args:
+        stop: the signals that this one got.
+        seconds: on its clock.
+    """
+    rows = multihost_utils.process_allgather(np.array([bool(stop), seconds]))
+    return bool(rows[:, 0].any()), float(rows[0, 1])
