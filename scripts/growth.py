@@ -98,6 +98,18 @@ def measure_steps(num_steps: int) -> dict:
     return {"sampling": {"ms": 1e3 * seconds / len(labels), "mb": None}}
 
 
+def draw_curves(panel, rows: dict, unit: str) -> None:
+    """Draws one figure of each work; what was not measured is left out."""
+    for work in next(iter(rows.values())):
+        points = [(int(k), row[work][unit]) for k, row in rows.items()]
+        x, y = zip(*[(x, np.nan if y is None else y) for x, y in points], strict=True)
+        panel.plot(x, y, "o-", label=work)
+    panel.set(xscale="log", yscale="log")
+    panel.set_xticks([int(k) for k in rows], list(rows))
+    panel.minorticks_off()
+    panel.grid(alpha=0.3)
+
+
 def draw(path: Path, figures: dict) -> None:
     """Writes the plot: time above, memory below."""
     import matplotlib
@@ -109,20 +121,12 @@ def draw(path: Path, figures: dict) -> None:
         2, len(figures), figsize=(12, 5), layout="constrained", sharey="row"
     )
     for column, (axis, rows) in zip(panels.T, figures.items(), strict=True):
-        for panel, unit in zip(column, ("ms", "mb"), strict=True):
-            for work in next(iter(rows.values())):
-                points = [(int(k), row[work][unit]) for k, row in rows.items()]
-                points = [(x, y) for x, y in points if y is not None]
-                panel.loglog(*zip(*points, strict=True), "o-", label=work)
-            panel.set(xlabel=axis.replace("_", " "))
-            panel.set_xticks([int(k) for k in rows], list(rows), minor=False)
-            panel.minorticks_off()
-            panel.grid(alpha=0.3)
+        draw_curves(column[0], rows, "ms")
+        draw_curves(column[1], rows, "mb")
+        column[0].legend(fontsize=8)
+        column[1].set(xlabel=axis.replace("_", " "))
     panels[0, 0].set(ylabel="ms an image")
     panels[1, 0].set(ylabel="MB an image")
-    for panel in panels[0]:
-        panel.legend(fontsize=8)
-    panels[1, -1].set_axis_off()
     with jdiff.atomic_write(path) as draft:
         figure.savefig(draft, format="png", dpi=120)
 

@@ -79,17 +79,16 @@ def winograd(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def _overlapping_tiles(x: jax.Array, sizes: list[int], counts: list[int]) -> jax.Array:
-    """[H, W, B, C] -> [h + 2, w + 2, rows, columns, B, C]: tiles and their borders."""
-    ends = [
-        (1, 1 + size * count - length)
-        for size, count, length in zip(sizes, counts, x.shape, strict=False)
+    """[H, W, B, C] -> [h + 2, w + 2, rows * columns, B, C]: tiles and their borders."""
+    (h, w), (rows, columns) = sizes, counts
+    ends = (1, 1 + rows * h - x.shape[0]), (1, 1 + columns * w - x.shape[1])
+    x = jnp.pad(x, (*ends, (0, 0), (0, 0)))
+    parts = [
+        x[i * h : i * h + h + 2, j * w : j * w + w + 2]
+        for i in range(rows)
+        for j in range(columns)
     ]
-    x = jnp.pad(x, [*ends, (0, 0), (0, 0)])
-    for axis, (size, count) in enumerate(zip(sizes, counts, strict=True)):
-        starts = range(0, size * count, size)
-        parts = [jax.lax.slice_in_dim(x, i, i + size + 2, axis=axis) for i in starts]
-        x = jnp.stack(parts, axis + 2)
-    return x
+    return jnp.stack(parts, 2)
 
 
 def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
