@@ -125,6 +125,8 @@ def draw(path: Path, figures: dict) -> None:
         draw_curves(column[1], rows, "mb")
         column[0].legend(fontsize=8)
         column[1].set(xlabel=axis.replace("_", " "))
+    panels[0, -1].set(xlabel="num steps")
+    panels[1, -1].set_axis_off()  # the path of an image is all that steps add
     panels[0, 0].set(ylabel="ms an image")
     panels[1, 0].set(ylabel="MB an image")
     with jdiff.atomic_write(path) as draft:
