@@ -115,9 +115,10 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
     """Returns the model that a description and its weights stand for.
 
     Args:
-        description: num_channels, num_blocks, image_shape, chars, schedule,
-            num_steps and prediction, as `scripts/train_unet.py` stores them, and
-            distilled, where it is true; or what `scripts/train_latent.py` stores.
+        description: num_channels, num_blocks, num_levels (2 unless told), image_shape,
+            chars, schedule, num_steps and prediction, as `scripts/train_unet.py` stores
+            them, and distilled, where it is true; or what `scripts/train_latent.py`
+            stores.
         params: the network's weights, and the autoencoder's.
 
     Raises:
@@ -154,9 +155,9 @@ def _make_network(description: dict[str, Any]) -> hk.Transformed:
     if "autoencoder" in description:
         facts = description["num_features"], description["num_layers"]
         return make_residual_mlp(num_classes, *facts)
-    return make_unet(
-        num_classes, description["num_channels"], description["num_blocks"]
-    )
+    sizes = description["num_channels"], description["num_blocks"]
+    # Descriptions from before there was a choice lack it.
+    return make_unet(num_classes, *sizes, description.get("num_levels", 2))
 
 
 def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:

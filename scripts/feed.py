@@ -45,9 +45,11 @@ def open_source(args) -> jdiff.data.Source:
     given = args.data, "train", args.data_dir, args.skip_broken
     source = jdiff.data.open_source(*given)
     height, width, channels = source.image_shape
-    if height % 4 or width % 4:
+    divisor = 2**args.num_levels
+    if height % divisor or width % divisor:
         raise ValueError(
-            f"height and width must be divisible by 4, got {height} x {width}."
+            f"height and width must be divisible by {divisor}, for {args.num_levels} "
+            f"levels, got {height} x {width}."
         )
     if channels not in (1, 3):
         raise ValueError(f"images must be grey or RGB, got {channels} channels.")

@@ -37,7 +37,8 @@ def save_arguments(args) -> None:
 
 def describe(args: argparse.Namespace, source: jdiff.data.Source) -> dict:
     """Returns what `jdiff.build_model` needs to rebuild the model."""
-    names = ("num_channels", "num_blocks", "schedule", "num_steps", "prediction")
+    names = ("num_channels", "num_blocks", "num_levels")
+    names += ("schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
     # A list, as it will be once it is read from JSON.
     chars = source.chars if isinstance(source.chars, str) else list(source.chars)
@@ -47,7 +48,7 @@ def describe(args: argparse.Namespace, source: jdiff.data.Source) -> dict:
 def start_weights(path: str, description: dict, params):
     """Returns the weights of a file, if they are of this architecture and data."""
     weights, facts = jdiff.load_weights(path)
-    if facts != description:
+    if {"num_levels": 2} | facts != description:  # older files lack it
         raise ValueError(f"{path} must be weights of {description}, got {facts}.")
     jdiff.checkpoints.check_params(weights, params, path)
     return jax.tree.map(jnp.asarray, weights)

@@ -11,6 +11,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 NUM_TIMED = 5  # steps behind the time per epoch
@@ -41,8 +42,8 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
         )
 
 
-def place(tree, mesh: Mesh, shard_parameters: bool = False):
-    """Returns a tree of arrays laid out on the mesh.
+def layout(tree, mesh: Mesh, shard_parameters: bool = False):
+    """Returns the sharding of every leaf of a tree of arrays, or of their shapes.
 
     Args:
         tree: weights, or a whole training state.
@@ -59,8 +60,14 @@ def place(tree, mesh: Mesh, shard_parameters: bool = False):
         largest = max(axes, key=lambda axis: leaf.shape[axis])
         return NamedSharding(mesh, PartitionSpec(*[None] * largest, "data"))
 
+    return jax.tree.map(sharding, tree)
+
+
+def place(tree, mesh: Mesh, shard_parameters: bool = False):
+    """Returns a tree of arrays laid out on the mesh as `layout` says."""
     # Not device_put, which cannot put on the devices of other processes.
-    return jax.jit(lambda tree: tree, out_shardings=jax.tree.map(sharding, tree))(tree)
+    shardings = layout(tree, mesh, shard_parameters)
+    return jax.jit(lambda tree: tree, out_shardings=shardings)(tree)
 
 
 @jax.jit
@@ -72,6 +79,13 @@ def is_finite(tree):
 def shardings_of(tree):
     """Returns the sharding of every leaf."""
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
+
+
+def once_in(num_batches: int, optimizer):
+    """Returns the optimizer that makes an update of so many batches, by their mean."""
+    if num_batches == 1:
+        return optimizer
+    return optax.MultiSteps(optimizer, num_batches).gradient_transformation()
 
 
 def accumulate(train_step, state, batch, num_batches):

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import presets
 import processes
 import records
 import scale
@@ -32,7 +33,7 @@ STEPS_PER_LOG = 10  # one wait for the device in that many steps
 WARM_UP = 0.02  # share of the run in which the learning rate rises
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,8 +50,7 @@ def parse_args() -> argparse.Namespace:
     add("--learning-rate", type=float, default=2e-3, help="at its highest")
     add("--ema-decay", type=float, default=0.999)
     add("--label-dropout", type=float, default=0.1)
-    add("--num-channels", type=int, default=64, help="a multiple of 16")
-    add("--num-blocks", type=int, default=1)
+    presets.add_options(add)
     add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
     add("--prediction", default="v", choices=jdiff.PREDICTIONS)
@@ -60,9 +60,9 @@ def parse_args() -> argparse.Namespace:
     add("--resume", action="store_true", help="go on from the last checkpoint")
     add("--dry-run", action="store_true", help="print memory and time; write nothing")
     processes.add_options(add)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
-        args = check_args(args)
+        args = check_args(presets.fill(args))
         processes.meet(args.coordinator, args.num_processes, args.process_id)
         scale.check_batch_size(args.batch_size, jax.device_count())
         return args
@@ -137,9 +137,8 @@ def make_step(args, model, optimizer, state):
 
 def share_of_rate(progress):
     """Returns the learning rate as a share of its highest: warm-up, then a cosine."""
-    return jnp.minimum(progress / WARM_UP, 1.0) * (
-        0.5 + 0.5 * jnp.cos(jnp.pi * progress)
-    )
+    warm_up = jnp.minimum(progress / WARM_UP, 1.0)
+    return warm_up * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
 
 
 @optax.inject_hyperparams
@@ -154,7 +153,7 @@ def start(args, source, optimizer, mesh):
         scale.place, mesh=mesh, shard_parameters=args.shard_parameters
     )
     description = records.describe(args, source)
-    network = jdiff.make_unet(len(source.chars), args.num_channels, args.num_blocks)
+    network = presets.make_network(args, len(source.chars))
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
     params = jdiff.init_params(key_params, network, source.image_shape)
     if args.start:
@@ -214,24 +213,20 @@ def main() -> None:
     began = time.monotonic()
     args = parse_args()
     source = feeds.open_source(args)
-    optimizer = make_optimizer(args.learning_rate)
-    if args.accumulate > 1:
-        several = optax.MultiSteps(optimizer, args.accumulate)
-        optimizer = several.gradient_transformation()
+    optimizer = scale.once_in(args.accumulate, make_optimizer(args.learning_rate))
     mesh = scale.make_mesh()
     description, model, state, facts = start(args, source, optimizer, mesh)
     feed = feeds.make_feed(args, source, mesh, facts.get("position"))
-    step = make_step(args, model, optimizer, state)
+    step = make_step(args, presets.for_steps(args, model), optimizer, state)
     if args.dry_run:
         sizes = source.num_images, args.batch_size, mesh.size
         cost = scale.rehearse(step, state, feed.next_data(), *sizes)
         cost += "\n" + feeds.rehearse(feed, args.batch_size)
         return print(cost) if processes.is_first() else None
     records.save_arguments(args)
-    done = int(state.step)
     with (  # what is left last has the last word when a disk is full
-        jdiff.keep_states(args.out / "checkpoints", done) as keep,
-        records.open_log(args.out, done) as log,
+        jdiff.keep_states(args.out / "checkpoints", int(state.step)) as keep,
+        records.open_log(args.out, int(state.step)) as log,
         records.open_events(args.out) as writer,
         processes.until_one_is_lost(),
     ):

@@ -264,6 +264,7 @@ def test_model_is_what_its_file_describes(path):
     [
         {"num_channels": 32},
         {"num_blocks": 2},
+        {"num_levels": 3},
         {"chars": "abcd"},
         {"image_shape": [8, 8, 3]},
     ],
@@ -295,6 +296,9 @@ def test_missing_fact_is_refused(path, name):
         {"num_channels": 7},
         {"num_channels": "wide"},
         {"num_blocks": 1.5},
+        {"num_levels": 4},
+        {"num_levels": 10**9},
+        {"num_levels": "three"},
         {"image_shape": [8, 8]},
         {"image_shape": [9, 8, 1]},
         {"image_shape": 8},

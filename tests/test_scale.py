@@ -50,7 +50,7 @@ def write_data(folder):
     return folder / "tiny.npz"
 
 
-def linear_network(num_classes, num_channels, num_blocks):
+def linear_network(num_classes, *sizes):
     """In place of the UNet where the network does not matter: it compiles at once."""
 
     def network(x_t, log_snr, label):

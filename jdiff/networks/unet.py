@@ -1,7 +1,7 @@
 """A class-conditional UNet for small images.
 
 The image enters as 2 x 2 patches, so that nearly all arithmetic is 3 x 3
-convolutions of 64 and more channels at half and quarter resolution: on a CPU
+convolutions of 64 and more channels at half resolution and below: on a CPU
 those run near the matrix-product peak, where thin convolutions at full
 resolution do not. Inside, activations are [H, W, B, C]: a convolution is then a
 few plain matrix products (`jdiff.networks.convolution`).
@@ -9,14 +9,20 @@ few plain matrix products (`jdiff.networks.convolution`).
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import chex
 import haiku as hk
 import jax
 import jax.numpy as jnp
+import jmp
 
 from jdiff.networks.convolution import Conv2D
 from jdiff.networks.embeddings import Conditioning
+
+# Attention above the lowest level is for few positions: its cost is their square.
+MAX_POSITIONS = 16 * 16
+_MAX_LEVELS = 8
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:
@@ -62,7 +68,9 @@ class ScaleShiftNorm(hk.Module):
 
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         b, c = x.shape[-2:]
-        film = hk.Linear(2 * c, w_init=_zeros())(condition)
+        dtype = x.dtype
+        x = x.astype(jnp.promote_types(dtype, jnp.float32))
+        film = hk.Linear(2 * c, w_init=_zeros())(condition).astype(x.dtype)
         scale, shift = jnp.split(film, 2, axis=-1)
         groups = (b, c // self.group_size, self.group_size)
         mean = x.mean((0, 1)).reshape(groups).mean(-1, keepdims=True)
@@ -73,7 +81,7 @@ class ScaleShiftNorm(hk.Module):
         )
         scale = (1.0 + scale) * inv_std
         shift = shift - mean * scale
-        return x * scale[None, None] + shift[None, None]
+        return (x * scale[None, None] + shift[None, None]).astype(dtype)
 
 
 @dataclasses.dataclass
@@ -111,19 +119,31 @@ class SelfAttention(hk.Module):
 
 @dataclasses.dataclass
 class UNet(hk.Module):
-    """A class-conditional UNet at one half and one quarter of the resolution.
+    """A class-conditional UNet at one half of the resolution and below.
+
+    Level k, at 1 / 2^k of the resolution, is k times as wide as the first (as in
+    Dhariwal & Nichol 2021). The lowest level has attention; so have those from the
+    second on where there are at most 16 x 16 positions.
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
-        num_channels: width at half resolution, a multiple of 16; doubled at quarter
-            resolution.
-        num_blocks: residual blocks on each side of the half-resolution level; the
-            quarter-resolution level has twice as many before and after attention.
+        num_channels: width at half resolution, a multiple of 16.
+        num_blocks: residual blocks on each side of a level; the lowest level has twice
+            as many before and after attention.
+        num_levels: in [1, 8]; 2 is half and quarter resolution.
+        remat: whether blocks and attention are computed again for the gradient, rather
+            than all that is inside them kept; the same function in less memory.
+        dtype: what the levels compute in, such as bfloat16, with weights of float32;
+            None is what comes in. Conditioning, moments, softmax and the last
+            convolution remain in float32.
     """
 
     num_classes: int
     num_channels: int = 64
     num_blocks: int = 1
+    num_levels: int = 2
+    remat: bool = False
+    dtype: jax.typing.DTypeLike | None = None
     name: str | None = None
 
     def __call__(
@@ -132,54 +152,97 @@ class UNet(hk.Module):
         """Returns the prediction, float[B, H, W, C].
 
         Args:
-            x_t: noisy images, float[B, H, W, C]; H and W divisible by 4.
+            x_t: noisy images, float[B, H, W, C]; H and W divisible by 2^num_levels.
             log_snr: log-SNR of each image, float[B].
             label: class of each image, int[B], in [0, num_classes].
         """
         chex.assert_rank([x_t, log_snr, label], [4, 1, 1])
-        height, width, image_channels = x_t.shape[1:]
-        if height % 4 or width % 4:
+        self._check_sizes(*x_t.shape[1:3])
+        lowest = self.num_levels * self.num_channels
+        condition = Conditioning(self.num_classes, lowest)(log_snr, label)
+        dtype = self.dtype or x_t.dtype
+        policy = jmp.Policy(
+            param_dtype=x_t.dtype, compute_dtype=dtype, output_dtype=dtype
+        )
+        push_policy = hk.mixed_precision.push_policy
+        with push_policy(Conv2D, policy), push_policy(hk.Linear, policy):
+            x = self._levels(_to_patches(x_t.transpose(1, 2, 0, 3)), condition)
+        x = x.astype(x_t.dtype)
+        x = jax.nn.silu(ScaleShiftNorm()(x, condition))
+        x = Conv2D(4 * x_t.shape[-1], w_init=_zeros())(x)
+        return _from_patches(x).transpose(2, 0, 1, 3)
+
+    def _check_sizes(self, height: int, width: int) -> None:
+        if not 1 <= self.num_levels <= _MAX_LEVELS:
             raise ValueError(
-                f"height and width must be divisible by 4, got {height} x {width}."
+                f"num_levels must be in [1, {_MAX_LEVELS}], got {self.num_levels}."
+            )
+        divisor = 2**self.num_levels
+        if height % divisor or width % divisor:
+            raise ValueError(
+                f"height and width must be divisible by {divisor}, "
+                f"got {height} x {width}."
             )
         if self.num_channels < 16 or self.num_channels % 16:
             raise ValueError(
                 f"num_channels must be a multiple of 16, got {self.num_channels}."
             )
-        wide = 2 * self.num_channels
-        condition = Conditioning(self.num_classes, wide)(log_snr, label)
 
-        x = _to_patches(x_t.transpose(1, 2, 0, 3))
+    @hk.transparent
+    def _levels(self, x: jax.Array, condition: jax.Array) -> jax.Array:
+        """[H / 2, W / 2, B, 4 C] -> [H / 2, W / 2, B, num_channels]."""
         x = Conv2D(self.num_channels)(x)
-        for _ in range(self.num_blocks):
-            x = ResidualBlock()(x, condition)
-        skip = x
+        skips = []
+        for level in range(1, self.num_levels):
+            x = self._one_side(level, x, condition)
+            skips.append(x)
+            x = hk.Linear((level + 1) * self.num_channels)(_materialise(_to_patches(x)))
+        x = self._blocks(2 * self.num_blocks, x, condition)
+        x = self._apply(SelfAttention(), x, condition)
+        x = self._blocks(2 * self.num_blocks, x, condition)
+        for level in reversed(range(1, self.num_levels)):
+            x = hk.Linear(4 * level * self.num_channels)(x)
+            x = _materialise(_from_patches(_materialise(x)) + skips.pop())
+            x = self._one_side(level, x, condition)
+        return x
 
-        x = hk.Linear(wide)(_materialise(_to_patches(x)))
-        for _ in range(2 * self.num_blocks):
-            x = ResidualBlock()(x, condition)
-        x = SelfAttention()(x, condition)
-        for _ in range(2 * self.num_blocks):
-            x = ResidualBlock()(x, condition)
-        x = _from_patches(_materialise(hk.Linear(2 * wide)(x)))
+    @hk.transparent
+    def _one_side(self, level: int, x: jax.Array, condition: jax.Array) -> jax.Array:
+        x = self._blocks(self.num_blocks, x, condition)
+        if level == 1 or x.shape[0] * x.shape[1] > MAX_POSITIONS:
+            return x
+        return self._apply(SelfAttention(), x, condition)
 
-        x = _materialise(x + skip)
-        for _ in range(self.num_blocks):
-            x = ResidualBlock()(x, condition)
-        x = jax.nn.silu(ScaleShiftNorm()(x, condition))
-        x = Conv2D(4 * image_channels, w_init=_zeros())(x)
-        return _from_patches(x).transpose(2, 0, 1, 3)
+    @hk.transparent
+    def _blocks(self, num: int, x: jax.Array, condition: jax.Array) -> jax.Array:
+        for _ in range(num):
+            x = self._apply(ResidualBlock(), x, condition)
+        return x
+
+    @hk.transparent
+    def _apply(self, layer: Callable, x: jax.Array, condition: jax.Array) -> jax.Array:
+        return (hk.remat(layer) if self.remat else layer)(x, condition)
 
 
 @functools.cache
-def make_unet(num_classes: int, num_channels: int, num_blocks: int) -> hk.Transformed:
+def make_unet(
+    num_classes: int,
+    num_channels: int,
+    num_blocks: int,
+    num_levels: int = 2,
+    remat: bool = False,
+    dtype: jax.typing.DTypeLike | None = None,
+) -> hk.Transformed:
     """Returns the UNet as a pair of pure functions (init, apply).
 
     init(key, x_t, log_snr, label) -> params;  apply(params, x_t, log_snr, label).
     Equal arguments give the same pair, so that compiled functions are found again.
+    The sizes make the network what it is, `UNet` tells how; `remat` and `dtype` change
+    what it costs, and neither its weights nor, but for rounding, what it says.
     """
+    sizes = num_classes, num_channels, num_blocks, num_levels
 
     def network(x_t, log_snr, label):
-        return UNet(num_classes, num_channels, num_blocks)(x_t, log_snr, label)
+        return UNet(*sizes, remat=remat, dtype=dtype)(x_t, log_snr, label)
 
     return hk.without_apply_rng(hk.transform(network))

@@ -1,0 +1,156 @@
+"""What a step would cost on devices that are not here, from its compiled program.
+
+    python scripts/plan.py --preset base --devices 1 8 64
+
+The step of `train_unet.py`, which takes all other options, is compiled for virtual
+devices of a CPU and never run; nothing is allocated. Prints a table in Markdown.
+"""
+
+import argparse
+import math
+import os
+import re
+import sys
+from typing import NamedTuple
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import presets
+import records
+import scale
+import train_unet
+
+import jdiff
+
+CHARS = "0123456789"
+IMAGES = {"small": (28, 28, 1), "base": (32, 32, 3), "large": (64, 64, 3)}
+# It is compilation that takes the time, and the program is never run.
+HASTE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+# Bytes that each of n devices sends in a ring, in bytes of the operation's result.
+RING = {
+    "all-reduce": lambda n: 2 * (n - 1) / n,
+    "all-gather": lambda n: (n - 1) / n,
+    "reduce-scatter": lambda n: n - 1,
+    "all-to-all": lambda n: (n - 1) / n,
+    "collective-permute": lambda n: 1.0,
+}
+COLUMNS = "devices", "weights", "GFLOP", "state, MB", "temporary, MB", "sent, MB"
+
+
+class Cost(NamedTuple):
+    """What a step takes of each device: FLOPs and bytes."""
+
+    flops: float
+    arguments: int
+    temporaries: int
+    sent: float
+
+
+def bytes_sent(program: str, num_devices: int) -> float:
+    """Returns the bytes that a device sends in a compiled program, with ring exchanges.
+
+    Args:
+        program: XLA's text of it, for one of the devices, without loops.
+        num_devices: that take part in every exchange.
+    """
+    total = 0.0
+    for shapes, name in re.findall(rf"= (.*?) ({'|'.join(RING)})\(", program):
+        for bits, sizes in re.findall(r"[a-z]+(\d+)\[([\d,]*)\]", shapes):
+            numbers = math.prod(int(size) for size in sizes.split(",") if size)
+            total += RING[name](num_devices) * numbers * int(bits) / 8
+    return total
+
+
+def lower(args: argparse.Namespace, num_devices: int):
+    """Returns the step of a run, not yet compiled."""
+    mesh = scale.make_mesh(jax.devices()[:num_devices])
+    image_shape = IMAGES[args.preset]
+    source = argparse.Namespace(chars=CHARS, image_shape=image_shape)
+    network = presets.make_network(args, len(CHARS))
+    optimizer = train_unet.make_optimizer(args.learning_rate)
+
+    def init(key):
+        params = jdiff.init_params(key, network, image_shape)
+        return jdiff.init_train_state(key, params, optimizer)
+
+    def laid_out(leaf, sharding):
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+    state = jax.eval_shape(init, jax.random.key(0))
+    shardings = scale.layout(state, mesh, args.shard_parameters)
+    state = jax.tree.map(laid_out, state, shardings)
+    image = jax.ShapeDtypeStruct((args.batch_size, *image_shape), jnp.uint8)
+    label = jax.ShapeDtypeStruct((args.batch_size,), jnp.int32)
+    cut = scale.by_example(mesh)
+    batch = jdiff.Batch(laid_out(image, cut), laid_out(label, cut))
+    model = jdiff.build_model(records.describe(args, source), None)
+    step = train_unet.make_step(args, presets.for_steps(args, model), optimizer, state)
+    # Accelerators convolve in the plain way.
+    with mock.patch("jdiff.networks.convolution.MIN_CHANNELS", math.inf):
+        return step.lower(state, jnp.float32(0.0), batch)
+
+
+def cost_of(lowered, num_devices: int) -> Cost:
+    """Returns what a step costs each of the devices."""
+    compiled = lowered.compile(compiler_options=HASTE)
+    flops, _ = scale.cost_of(compiled)
+    memory = compiled.memory_analysis()
+    sent = bytes_sent(compiled.as_text(), num_devices)
+    sizes = memory.argument_size_in_bytes, memory.temp_size_in_bytes
+    return Cost(flops or math.nan, *sizes, sent)
+
+
+def parse_args() -> tuple[argparse.Namespace, list[str]]:
+    """Returns the arguments of the plan, and those of `train_unet.py`."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--devices", type=int, nargs="+", default=[1, 8, 64], help="their numbers")
+    add("--images", type=int, default=64, help="of a batch, on each device")
+    args, rest = parser.parse_known_args()
+    for name in ("images", "devices"):
+        value = getattr(args, name)
+        if min(value if isinstance(value, list) else [value]) < 1:
+            parser.error(f"{name} must be >= 1, got {value}.")
+    return args, rest
+
+
+def arguments_of(options: list[str], num_devices: int, num_images: int):
+    """Yields the arguments of `train_unet.py`: in copies and, of several, in pieces."""
+    batch = ["--batch-size", str(num_devices * num_images), "--out", os.devnull]
+    for layout in ([], ["--shard-parameters"])[: min(num_devices, 2)]:
+        args = train_unet.parse_args([*options, *batch, *layout])
+        if args.accumulate > 1:
+            raise ValueError(f"accumulate must be 1, got {args.accumulate}.")
+        yield args
+
+
+def main() -> None:
+    plan, options = parse_args()
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", max(plan.devices))
+    # All of them before the first is compiled, so that an error comes at once.
+    runs = [
+        (num_devices, args, lower(args, num_devices))
+        for num_devices in plan.devices
+        for args in arguments_of(options, num_devices, plan.images)
+    ]
+    print("|", " | ".join(COLUMNS), "|\n|", " | ".join(["---"] * len(COLUMNS)), "|")
+    for num_devices, args, lowered in runs:
+        cost = cost_of(lowered, num_devices)
+        megabytes = (f"{size / 1e6:,.1f}" for size in cost[1:])
+        where = "in pieces" if args.shard_parameters else "copies"
+        row = num_devices, where, f"{cost.flops / 1e9:,.1f}", *megabytes
+        print("|", " | ".join(map(str, row)), "|", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ValueError as error:
+        print(f"plan.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
