@@ -262,7 +262,7 @@ def test_a_run_is_not_overwritten_and_may_be_resumed_when_done(
         ("train_vae", ["--out", "no/such.safetensors"], "there is no folder"),
         ("train_vae", ["--out", "vae.txt"], "must end in .safetensors"),
         ("train_vae", ["--data", "nothing"], "data must be emnist/NAME"),
-        ("train_vae", ["--resume"], "no checkpoint to resume from"),
+        ("train_vae", ["--resume"], "no checkpoint in"),
         ("train_latent", ["--autoencoder", "none"], "weights must be a file"),
         ("train_latent", ["--minutes", "nan"], "minutes must be > 0, got nan."),
         ("train_latent", ["--seed", "-1"], "seed must be >= 0, got -1."),
