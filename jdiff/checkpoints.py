@@ -110,10 +110,26 @@ def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> 
         jax.tree_util.keystr(key): leaf.shape
         for key, leaf in jax.tree_util.tree_leaves_with_path(expected)
     }
+    check_shapes(
+        shapes,
+        wanted,
+        f"weights must fit the network they describe, got {path} of another",
+    )
+
+
+def check_shapes(
+    shapes: Mapping[str, tuple], wanted: Mapping[str, tuple], complaint: str
+) -> None:
+    """Raises WeightsError unless both name the same arrays, of the same shapes.
+
+    Args:
+        shapes: of what was read, by name.
+        wanted: of what reads it.
+        complaint: how the sentence begins, up to "architecture: ".
+    """
     for name in sorted(shapes.keys() | wanted.keys()):
         if shapes.get(name) != wanted.get(name):
             raise WeightsError(
-                f"weights must fit the network they describe, got {path} of another "
-                f"architecture: {name} should be {wanted.get(name)}, "
+                f"{complaint} architecture: {name} should be {wanted.get(name)}, "
                 f"is {shapes.get(name)}."
             )

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.checkpoints import WeightsError
+from jdiff import checkpoints
 
 Leaves = dict[str, list]  # path in the tree -> [shape, type, fingerprint]
 
@@ -94,13 +94,11 @@ def check_shapes(leaves: Leaves, like: Any, path: Any) -> None:
     """Raises WeightsError, naming the path, unless like has the leaves' shapes."""
     shapes = {name: tuple(shape) for name, (shape, _, _) in leaves.items()}
     wanted = {name: leaf.shape for name, leaf in _named(like).items()}
-    for name in sorted(shapes.keys() | wanted.keys()):
-        if shapes.get(name) != wanted.get(name):
-            raise WeightsError(
-                f"the checkpoint {path} must fit the network that resumes it, got "
-                f"another architecture: {name} should be {wanted.get(name)}, is "
-                f"{shapes.get(name)}."
-            )
+    checkpoints.check_shapes(
+        shapes,
+        wanted,
+        f"the checkpoint {path} must fit the network that resumes it, got another",
+    )
 
 
 def _named(tree: Any) -> dict[str, Any]:

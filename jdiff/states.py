@@ -149,6 +149,7 @@ def _copy(leaf: Any) -> Any:
 
 
 def import_orbax() -> Any:
+    """Returns the module `orbax.checkpoint`; raises WeightsError without it."""
     try:
         import orbax.checkpoint as ocp
     except ImportError as error:
@@ -174,14 +175,17 @@ def _in_words(directory: Path) -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
+    """Returns what an error says, in one line of at most 200 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed random key."""
     return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
         leaf.dtype, jax.dtypes.prng_key
     )
 
 
 def raw_keys(state: Any) -> Any:
+    """Returns a tree with the raw data of its random keys, which storage can hold."""
     return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
