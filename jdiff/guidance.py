@@ -5,7 +5,7 @@ conditional one, and more is guided. `clip_x_0` comes last. For instance
 
     guided = guide(letter, any_letter, 3.0)
     guided = guide_interval(guided, letter, 100, 900)
-    guided = clip_x_0(rescale(guided, letter))
+    guided = clip_x_0(rescale_guidance(guided, letter))
 """
 
 import jax
@@ -64,7 +64,9 @@ def guide_interval(
     )
 
 
-def rescale(guided: Denoiser, conditional: Denoiser, share: float = 0.7) -> Denoiser:
+def rescale_guidance(
+    guided: Denoiser, conditional: Denoiser, share: float = 0.7
+) -> Denoiser:
     """Returns guidance without its gain of contrast (Lin et al. 2023, Eq. 14-16).
 
     x_0 = share (std(conditional) / std(guided)) guided + (1 - share) guided

@@ -11,7 +11,7 @@ import os
 import numpy as np
 from PIL import Image, ImageColor
 
-from jdiff.files import atomic_write, check_output
+from jdiff.storage import atomic_write, check_output
 
 Colour = tuple[int, int, int, int]  # red, green, blue, alpha, each in [0, 255]
 BLACK: Colour = (0, 0, 0, 255)

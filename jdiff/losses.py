@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 
 from jdiff.diffusion import Prediction, q_sample, snr_ratio
-from jdiff.grids import check_times
 from jdiff.schedules import Schedule, log_snr
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
@@ -164,8 +163,8 @@ def make_diffusion_loss(
         return x_t, t, label, prediction.target(schedule, x_0, eps, t)
 
     def loss_fn(params, key, batch):
-        keys = jax.random.split(key, len(batch.image))
-        x_t, t, label, target = jax.vmap(corrupt)(keys, batch.image, batch.label)
+        keys = jax.random.split(key, len(batch.x))
+        x_t, t, label, target = jax.vmap(corrupt)(keys, batch.x, batch.label)
         output = apply(params, x_t, log_snr(schedule, t), label)
         errors = jax.vmap(distance)(output, target)
         losses = jax.vmap(lambda t: weight(schedule, prediction, t))(t) * errors
@@ -188,61 +187,3 @@ def sum_by_level(losses: jax.Array, level: jax.Array, num_levels: int) -> jax.Ar
     """
     at_level = level[:, None] == jnp.arange(num_levels)[None]
     return jnp.stack([losses @ at_level, jnp.sum(at_level, axis=0)])
-
-
-def make_consistency_loss(
-    apply: Callable[..., jax.Array],
-    schedule: Schedule,
-    prediction: Prediction,
-    times: jax.typing.ArrayLike,
-    distance: Distance = huber_loss,
-) -> Callable:
-    """Returns the loss that distils a sampler: (params, key, batch) -> (loss, ...).
-
-    L = E_i[ d(f(x_{t_i}, t_i), x_0) ],  x_{t_0}, x_{t_1}, ..., x_0 a teacher's path
-
-    f, the network's estimate of x_0, becomes a consistency function (Song et al. 2023,
-    Sec. 3): one value along each path, its end. Half of the i are 0, where sampling
-    begins and f is hardest to learn; the others are the other steps of the path, alike.
-
-    Song et al. pull f at t_i to its own moving average at t_{i+1} (Eq. 7). Where paths
-    are a few steps long their ends are at hand, and are exact.
-
-    Args:
-        apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
-        schedule: float32[T + 1] tables.
-        prediction: what the network predicts; it must determine x_0 at times[0].
-        times: the steps of the paths, int[n + 1], descending to 0, n at least 2.
-        distance: (estimate, x_0) -> scalar, of one example.
-
-    Returns:
-        A loss of batches whose image is a path, float[B, n + 1, ...], as
-        `Sample.path` holds it.
-
-    Raises:
-        ValueError: times is not such a grid.
-    """
-    check_times(times, len(schedule.alpha) - 1)
-    times = jnp.asarray(times)
-    num_starts = len(times) - 1
-    if num_starts < 2:
-        raise ValueError(f"times must have at least 2 steps, got {num_starts}.")
-
-    def choose(key, path):
-        key_first, key_later = jax.random.split(key)
-        later = jax.random.randint(key_later, (), 1, num_starts)
-        i = jnp.where(jax.random.bernoulli(key_first), 0, later)
-        return path[i], times[i]
-
-    def loss_fn(params, key, batch):
-        paths = batch.image
-        x_t, t = jax.vmap(choose)(jax.random.split(key, len(paths)), paths)
-        output = apply(params, x_t, log_snr(schedule, t), batch.label)
-        x_0 = jax.vmap(prediction.x_0, (None, 0, 0, 0))(schedule, x_t, output, t)
-        errors = jax.vmap(distance)(x_0, paths[:, -1])
-        at_start = t == times[0]
-        loss = jnp.mean(errors)
-        one_step = jnp.sum(errors * at_start) / jnp.maximum(at_start.sum(), 1)
-        return loss, {"loss": loss, "one_step": one_step}
-
-    return loss_fn

@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff.diffusion import Prediction
-from jdiff.grids import check_schedule, check_times
-from jdiff.schedules import Schedule, log_snr
+from jdiff.schedules import Schedule, check_schedule, check_times, log_snr
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]
 

@@ -6,18 +6,22 @@ marginals are solved, for a D that is constant from t to s, by
 
     x_s = alpha_s D + sigma_s (sqrt(1 - eta^2 + eta^2 r) eps + eta sqrt(1 - r) z)  (9)
 
-with r = SNR_t / SNR_s and z ~ N(0, I) (Song et al. 2020b, Eq. 12). That is `ddim`; the
-others better the constant: `dpmpp_2m` and `unipc` by the estimates of earlier steps,
-`heun` by a second one at s. Nothing divides by alpha_T, which may be 0, or by
-sigma_0, which is. At s = 0 Eq. 9 is x_0 = D.
+with r = SNR_t / SNR_s and z ~ N(0, I) (Song et al. 2020b, Eq. 12). That is `ddim`. The
+others improve on a constant estimate: `dpmpp_2m` and `unipc` by the estimates of
+earlier steps, `heun` by a second one at s. Nothing divides by alpha_T, which may be 0,
+or by sigma_0, which is. At s = 0 Eq. 9 is x_0 = D.
 
-`churned` and `corrected` (`jdiff.renoising`) make a stochastic solver of another one.
+`with_churn` and `with_corrector` take a solver without memory and return one that adds
+fresh noise before every step, so they compose. In the limit of small steps both keep
+every marginal of the path, and they wash out earlier errors.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jdiff.diffusion import noise, q_posterior, snr_ratio
 from jdiff.sampling import Solver, SolverState, start_from_noise
@@ -104,7 +108,7 @@ def heun(schedule: Schedule) -> Solver:
     with x_0', eps' at x', s. On a variance-exploding path this is Karras et al. 2022,
     Algorithm 1; on the flow, Heun's method in flow time. Algorithm 1 leaves the
     path's derivatives open; they are the differences of the tables here.
-    `churned(heun(schedule), schedule)` is Algorithm 2.
+    `with_churn(heun(schedule), schedule)` is Algorithm 2.
     """
 
     def step(key, denoise, state, t, s):
@@ -233,3 +237,119 @@ def _ratio(gap: jax.Array, previous: jax.Array) -> jax.Array:
 def _check_share(name: str, share: float) -> None:
     if not 0.0 <= share <= 1.0:
         raise ValueError(f"{name} must be in [0, 1], got {share}.")
+
+
+def with_churn(
+    solver: Solver,
+    schedule: Schedule,
+    churn: float = 0.1,
+    noise_range: tuple[float, float] = (0.05, 50.0),
+    inflation: float = 1.0,
+) -> Solver:
+    """Returns a solver that takes each step from a louder level (Karras et al. 2022).
+
+    n_u = (1 + churn) n_t,  x_u ~ q(x_u | x_t),  x_s = step(x_u, u, s)
+
+    where n = sigma / alpha: Algorithm 2, if the solver is `heun`. Steps are ints, so u
+    is the step whose level is nearest; noise is added up to exactly that level.
+
+    Args:
+        solver: one without memory: `heun`, `ddim`, `with_corrector(...)`.
+        schedule: float32[T + 1] tables.
+        churn: gamma of the paper, min(S_churn / N, sqrt(2) - 1), in [0, sqrt(2) - 1].
+        noise_range: S_tmin and S_tmax, the levels n between which noise is added.
+        inflation: S_noise, > 0, which makes up for a denoiser that removes too much.
+
+    Raises:
+        ValueError: an argument is outside its range, the solver has a memory, or the
+            schedule has no step within half the churn of the level wanted.
+    """
+    low, high = noise_range
+    if not 0.0 <= churn <= math.sqrt(2.0) - 1.0:
+        raise ValueError(f"churn must be in [0, sqrt(2) - 1], got {churn}.")
+    if not 0.0 <= low < high:
+        raise ValueError(f"noise_range must be 0 <= low < high, got {noise_range}.")
+    if not 0.0 < inflation < math.inf:
+        raise ValueError(f"inflation must be > 0, got {inflation}.")
+    check_memory(solver)
+    _check_levels(schedule, churn, low, high)
+
+    def step(key, denoise, state, t, s):
+        key_churn, key_step = jax.random.split(key)
+        snr_root = schedule.alpha / schedule.sigma
+        inside = (low * snr_root[t] <= 1.0) & (high * snr_root[t] >= 1.0)
+        louder = jnp.argmin(jnp.abs(snr_root - snr_root[t] / (1.0 + churn)))
+        u = jnp.where(inside, louder, t)
+        # Outside the range u is t, and alpha_u / alpha_t is 1 even where alpha is 0.
+        kept = jnp.where(inside, schedule.alpha[u] / schedule.alpha[t], 1.0)
+        added = jnp.where(inside, 1.0 - snr_ratio(schedule, u, t), 0.0)
+        z = jax.random.normal(key_churn, state.x.shape, state.x.dtype)
+        x_u = kept * state.x + inflation * schedule.sigma[u] * jnp.sqrt(added) * z
+        return solver.step(key_step, denoise, SolverState(x_u), u, s)
+
+    return solver._replace(step=step)
+
+
+def with_corrector(solver: Solver, schedule: Schedule, share: float = 0.3) -> Solver:
+    """Returns a predictor-corrector: Langevin noise, then the solver's step.
+
+    x_t <- alpha_t x_0 + sigma_t (sqrt(1 - share^2) eps + share z)
+
+    (Song et al. 2021, Algorithms 4 and 5; share = 2 r for their signal-to-noise ratio
+    r.) It costs one more call of the denoiser a step. Applied twice, it corrects
+    twice.
+
+    Their explicit Euler step adds variance at each correction, and its length depends
+    on the sample; the rotation here is the exact solution for a constant estimate.
+
+    Args:
+        solver: one without memory: `ddim`, `ddpm`, `heun`.
+        schedule: float32[T + 1] tables.
+        share: of fresh noise, in [0, 1]; 0 leaves the solver as it is.
+
+    Raises:
+        ValueError: share is outside [0, 1], or the solver has a memory.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise ValueError(f"share must be in [0, 1], got {share}.")
+    check_memory(solver)
+
+    def step(key, denoise, state, t, s):
+        key_correct, key_step = jax.random.split(key)
+        x_0 = denoise(state.x, t)
+        z = jax.random.normal(key_correct, state.x.shape, state.x.dtype)
+        kept = math.sqrt(1.0 - share**2)
+        eps = kept * noise(schedule, state.x, x_0, t) + share * z
+        x_t = schedule.alpha[t] * x_0 + schedule.sigma[t] * eps
+        return solver.step(key_step, denoise, SolverState(x_t), t, s)
+
+    return solver._replace(step=step)
+
+
+def check_memory(solver: Solver) -> None:
+    """Raises a ValueError if the state of a solver is more than its sample."""
+    if solver.init is not SolverState:
+        raise ValueError(
+            "solver must have no memory, for what it remembers is not true of a sample "
+            "with new noise: take ddim, ddpm or heun, got one with a state of its own."
+        )
+
+
+def _check_levels(schedule: Schedule, churn: float, low: float, high: float) -> None:
+    if isinstance(schedule.alpha, jax.core.Tracer) or churn == 0.0:
+        return
+    alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
+    with np.errstate(divide="ignore"):
+        level = sigma / alpha
+    inside = np.flatnonzero((low <= level) & (level <= high) & (level > 0))
+    wanted = (1.0 + churn) * level[inside]
+    above = np.searchsorted(level, wanted).clip(1, len(level) - 1)
+    miss = np.minimum(abs(level[above] - wanted), abs(level[above - 1] - wanted))
+    coarse = inside[miss > 0.5 * churn * level[inside]]
+    if coarse.size:
+        t = int(coarse[-1])
+        raise ValueError(
+            f"churn must be one that the schedule's steps can honour, got {churn}: no "
+            f"step is near {1 + churn:g} times the noise level {level[t]:.3g} of "
+            f"t = {t}. Take a schedule of more steps or a narrower noise_range."
+        )

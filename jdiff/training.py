@@ -1,12 +1,14 @@
 """The train step: gradient, optimizer update, moving average of the weights."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+
+if TYPE_CHECKING:
+    import optax
 
 Params = Any
 Metrics = dict[str, jax.Array]
@@ -14,12 +16,12 @@ LossFn = Callable[[Params, jax.Array, "Batch"], tuple[jax.Array, Metrics]]
 
 
 class Batch(NamedTuple):
-    """Images float[B, H, W, C] in [-1, 1], or points float[B, D], and labels int[B].
+    """Examples x, such as images float[B, H, W, C] in [-1, 1], and labels int[B].
 
     What else a network takes for labels, such as `Condition`, goes in their place.
     """
 
-    image: jax.Array
+    x: jax.Array
     label: Any
 
 
@@ -36,7 +38,7 @@ class TrainState(NamedTuple):
 
     params: Params
     ema_params: Params
-    opt_state: optax.OptState
+    opt_state: Any
     key: jax.Array
     step: jax.Array
 
@@ -58,7 +60,7 @@ class BalancedData(NamedTuple):
 
 
 def init_train_state(
-    key: jax.Array, params: Params, optimizer: optax.GradientTransformation
+    key: jax.Array, params: Params, optimizer: "optax.GradientTransformation"
 ) -> TrainState:
     """Returns the state before the first step; the EMA starts at the weights."""
     copy = jax.tree.map(jnp.copy, params)
@@ -79,7 +81,7 @@ def ema_decay_at(step: jax.typing.ArrayLike, ema_decay: float) -> jax.Array:
 
 
 def make_train_step(
-    loss_fn: LossFn, optimizer: optax.GradientTransformation, ema_decay: float
+    loss_fn: LossFn, optimizer: "optax.GradientTransformation", ema_decay: float
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns one step of training: (state, batch) -> (state, metrics). Jit it.
 
@@ -97,6 +99,8 @@ def make_train_step(
     Raises:
         ValueError: ema_decay is outside [0, 1).
     """
+    import optax  # here, because sampling needs no optimizer
+
     if not 0.0 <= ema_decay < 1.0:
         raise ValueError(f"ema_decay must be in [0, 1), got {ema_decay}.")
 
@@ -142,7 +146,7 @@ def make_epoch(
 
     def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
         def step(state, key):
-            rows = jax.random.randint(key, (batch_size,), 0, len(data.image))
+            rows = jax.random.randint(key, (batch_size,), 0, len(data.x))
             return train_step(state, jax.tree.map(lambda leaf: leaf[rows], data))
 
         key, key_rows = jax.random.split(state.key)

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from jdiff import lines, typesetting
-from jdiff.style import MAX_STYLE, STYLES, draw_style
+from jdiff import handwriting
+from jdiff.handwriting import MAX_STYLE, STYLES, draw_style
 
 ALIGNMENTS = {
-    "left": lines.FLUSH_LEFT,
-    "centre": lines.CENTRED,
-    "right": lines.FLUSH_RIGHT,
-    "justified": lines.JUSTIFIED,
+    "left": handwriting.FLUSH_LEFT,
+    "centre": handwriting.CENTRED,
+    "right": handwriting.FLUSH_RIGHT,
+    "justified": handwriting.JUSTIFIED,
 }
 SUFFIXES = (".png", ".gif", ".apng", ".webp", ".svg")
 
@@ -43,9 +43,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add("--width", type=int, help="of the page in pixels; longer lines are wrapped")
     add("--height", type=int, help="of the page in pixels; by default as needed")
     add("--size", type=float, default=44.0, help="of a capital in pixels; default 44")
-    add("--margin", type=float, default=typesetting.MARGIN, help="in capitals; 0.6")
+    add("--margin", type=float, default=handwriting.MARGIN, help="in capitals; 0.6")
     add("--align", choices=ALIGNMENTS, default="left", help="of the lines")
-    add("--jitter", type=float, default=typesetting.JITTER, help="0: as with a ruler")
+    add("--jitter", type=float, default=handwriting.JITTER, help="0: as with a ruler")
     add("--ink", default="black", help="a colour, as navy or #102040")
     add("--paper", default="white", help="a colour, as ivory or #fff8e7")
     add("--transparent", action="store_true", help="paper lets the ground through")
@@ -108,7 +108,7 @@ def check_options(args: argparse.Namespace, text: str) -> list[Path]:
     Raises:
         ValueError: an option is wrong, or the text cannot fit on the page.
     """
-    from jdiff import animations, files, images
+    from jdiff import handwriting, images, storage
 
     out = args.out or Path(_slug(text) + ".png")
     suffix = out.suffix.lower()
@@ -119,8 +119,8 @@ def check_options(args: argparse.Namespace, text: str) -> list[Path]:
         outputs = [out.with_suffix(".png"), out.with_suffix(".gif")]
         outputs = outputs[:1] if args.no_gif else outputs
     for output in outputs:
-        files.check_output(output)
-    typesetting.check_page(text, **_page_options(args))
+        storage.check_output(output)
+    handwriting.check_page(text, **_page_options(args))
     colours = _colours(args)
     if colours["ink"] == colours["paper"]:
         raise ValueError(f"--ink must differ from --paper, got {args.ink} for both.")
@@ -128,7 +128,7 @@ def check_options(args: argparse.Namespace, text: str) -> list[Path]:
     if suffix == ".webp":
         if args.dpi is not None:
             raise ValueError("--dpi is for .png, .apng and .svg, got a .webp file.")
-        animations.check_size((args.width or 1, args.height or 1), suffix)
+        handwriting.check_size((args.width or 1, args.height or 1), suffix)
     return outputs
 
 
@@ -155,12 +155,12 @@ def save(
     Raises:
         ValueError: the glyphs do not fit on the page, or it not in the file.
     """
-    from jdiff import animations, files, images, pages, vector
+    from jdiff import handwriting, images, storage
 
     options = _page_options(args) | {"align": ALIGNMENTS[args.align]}
     if style is not None:
-        options["pen"] = typesetting.PEN * PEN_OF_WEIGHT ** style[WEIGHT]
-    layout = typesetting.typeset(text, glyphs, **options)
+        options["pen"] = handwriting.PEN * PEN_OF_WEIGHT ** style[WEIGHT]
+    layout = handwriting.typeset(text, glyphs, **options)
     if path is None:
         path, steps = glyphs[None], steps[-1:]
     num_bytes = len(path) * layout.height * layout.width
@@ -171,23 +171,23 @@ def save(
         "hold": 1 if args.no_hold else 20,
     }
     colours = _colours(args)
-    page = images.on_paper(pages.compose(layout, glyphs))
-    frames = map(images.on_paper, pages.compose_frames(layout, path))
+    page = images.on_paper(handwriting.compose(layout, glyphs))
+    frames = map(images.on_paper, handwriting.compose_frames(layout, path))
     with contextlib.ExitStack() as stack:
         for output in outputs:
-            draft = stack.enter_context(files.atomic_write(output))
+            draft = stack.enter_context(storage.atomic_write(output))
             match output.suffix.lower():
                 case ".png":
                     images.save_png(draft, page, dpi=args.dpi, **colours)
                 case ".svg":
-                    vector.save_svg(draft, page, dpi=args.dpi, **colours)
+                    handwriting.save_svg(draft, page, dpi=args.dpi, **colours)
                 case ".gif":
-                    animations.save_gif(draft, frames, **timing, **colours)
+                    handwriting.save_gif(draft, frames, **timing, **colours)
                 case ".webp":
-                    animations.save_webp(draft, frames, **timing, **colours)
+                    handwriting.save_webp(draft, frames, **timing, **colours)
                 case ".apng":
                     options = timing | colours | {"dpi": args.dpi}
-                    animations.save_apng(draft, frames, **options)
+                    handwriting.save_apng(draft, frames, **options)
 
 
 def is_animated(output: Path) -> bool:

@@ -147,15 +147,15 @@ def draw(path: Path, works: dict) -> None:
         axis.set(title=work, xlabel="per second")
         axis.invert_yaxis()
         axis.spines[["top", "right"]].set_visible(False)
-    with jdiff.atomic_write(path) as draft:
+    with jdiff.storage.atomic_write(path) as draft:
         figure.savefig(draft, format="png", dpi=120)
 
 
 def main() -> None:
     args = parse_args()
     if args.out:
-        jdiff.check_output(args.out, ".json")
-    model = jdiff.load_model()
+        jdiff.storage.check_output(args.out, ".json")
+    model = jdiff.load_model("unet")
     peak = peak_gflops(args)
     print(f"product of matrices: {peak:.0f} GFLOP/s")
     contests = {
@@ -174,7 +174,7 @@ def main() -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if args.out:
         figures = {"peak_gflops": peak, "start_up_s": seconds, "memory_gb": memory}
-        with jdiff.atomic_write(args.out) as draft:
+        with jdiff.storage.atomic_write(args.out) as draft:
             draft.write_text(json.dumps(figures | works, indent=1))
         draw(args.out.with_suffix(".png"), works)
 

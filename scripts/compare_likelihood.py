@@ -41,7 +41,7 @@ def main() -> None:
     args = parse_args()
     try:
         if args.out:
-            jdiff.check_output(args.out, ".json")
+            jdiff.storage.check_output(args.out, ".json")
         model = jdiff.load_model(args.model)
         one_batch = compile_bits(model, args)
         print(f"| {' | '.join(COLUMNS)} |\n" + "| --- " * len(COLUMNS) + "|")
@@ -54,12 +54,14 @@ def main() -> None:
             bound, flow = batches(one_batch, model.params, images, labels)
             figures |= {"bound": mean(sum(bound))}
             figures |= {term: mean(bits) for term, bits in bound._asdict().items()}
-            figures |= {"flow": jdiff.mean_bits(flow, args.tolerance)._asdict()}
+            figures |= {
+                "flow": jdiff.likelihood.mean_bits(flow, args.tolerance)._asdict()
+            }
             table[name] = figures
             print_row(name, figures)
         if args.out:
             facts = {"arguments": vars(args), "bits": table}
-            with jdiff.atomic_write(args.out) as draft:
+            with jdiff.storage.atomic_write(args.out) as draft:
                 draft.write_text(json.dumps(facts, indent=1))
     except (ValueError, OSError) as error:
         print(f"compare_likelihood.py: error: {error}", file=sys.stderr)
@@ -112,7 +114,7 @@ def select(dataset, rows):
 
 def pixels(images: np.ndarray) -> np.ndarray:
     """Returns images in [-1, 1], float64[N, D]."""
-    return images.reshape(len(images), -1) * jdiff.PIXEL - 1.0
+    return images.reshape(len(images), -1) * jdiff.likelihood.PIXEL - 1.0
 
 
 def gaussian_bits(train, test, seed: int) -> tuple[np.ndarray, float]:
@@ -125,7 +127,7 @@ def gaussian_bits(train, test, seed: int) -> tuple[np.ndarray, float]:
         if len(fitted) < 2:
             raise ValueError(
                 f"data must have 2 training images of each class, got {len(fitted)} "
-                f"of {test.chars[k]!r}."
+                f"of {test.classes[k]!r}."
             )
         x, is_k = pixels(fitted), test.labels == k
         center = x.mean(0)
@@ -141,11 +143,11 @@ def gaussian_bits(train, test, seed: int) -> tuple[np.ndarray, float]:
 def log_losses(rng, center, vectors, variances, images) -> np.ndarray:
     """Returns the bits per dimension of pixels, with each floor: [N, floors]."""
     x = pixels(images)
-    x += jdiff.PIXEL * rng.uniform(-0.5, 0.5, x.shape)
+    x += jdiff.likelihood.PIXEL * rng.uniform(-0.5, 0.5, x.shape)
     squares = np.square((x - center) @ vectors)
     law = variances + FLOORS[:, None]
     nats = 0.5 * (squares @ (1.0 / law).T + np.log(2 * math.pi * law).sum(1))
-    return nats / (x.shape[1] * math.log(2.0)) - math.log2(jdiff.PIXEL)
+    return nats / (x.shape[1] * math.log(2.0)) - math.log2(jdiff.likelihood.PIXEL)
 
 
 def path_above_first(schedule: jdiff.Schedule, num_steps: int) -> jdiff.Schedule:
@@ -189,7 +191,7 @@ def of_first(path: jdiff.Schedule):
     return jdiff.Schedule(a, s), lift
 
 
-def compile_bits(model: jdiff.Model, args: argparse.Namespace):
+def compile_bits(model: jdiff.models.Model, args: argparse.Namespace):
     """Returns a function of a batch: (params, rows, images, labels) -> bound, flow."""
     schedule, path = model.schedule, path_above_first(model.schedule, args.steps)
     noisy, lift = of_first(path)
@@ -206,15 +208,15 @@ def compile_bits(model: jdiff.Model, args: argparse.Namespace):
             return jdiff.make_denoiser(*facts, clip)
 
         clipped = denoiser(schedule, 1.0)
-        bound = jdiff.variational_bound(
-            key_bound, clipped, schedule, x_0, times, jdiff.pixel_decoder
+        bound = jdiff.likelihood.variational_bound(
+            key_bound, clipped, schedule, x_0, times, jdiff.likelihood.pixel_decoder
         )
         x_1 = jdiff.q_sample(path, x_0, 0, jax.random.normal(key_noise, x_0.shape))
         denoise = lift(denoiser(path, None))  # clipped, the flow would have corners
-        flow = jdiff.flow_bits(key_trace, denoise, noisy, x_1, flow_times)
+        flow = jdiff.likelihood.flow_bits(key_trace, denoise, noisy, x_1, flow_times)
         # log q(x_1 | x_0) - log p(x_0 | x_1): -log p(x_0) <= E[that - log p(x_1)].
-        ends = jdiff.gaussian_decoder(x_1, alpha * x_0, sigma)
-        ends -= jdiff.pixel_decoder(x_0, clipped(x_1, 1), sigma / alpha)
+        ends = jdiff.likelihood.gaussian_decoder(x_1, alpha * x_0, sigma)
+        ends -= jdiff.likelihood.pixel_decoder(x_0, clipped(x_1, 1), sigma / alpha)
         unit = x_0.size * math.log(2.0)
         return bound, jax.tree.map(lambda bits: bits + ends / unit, flow)
 
@@ -232,7 +234,7 @@ def batches(one_batch, params, images: np.ndarray, labels: np.ndarray):
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *parts)
 
 
-def inputs(test, model: jdiff.Model) -> tuple[np.ndarray, np.ndarray]:
+def inputs(test, model: jdiff.models.Model) -> tuple[np.ndarray, np.ndarray]:
     """Returns images and labels as the network knows them.
 
     Raises:
@@ -243,10 +245,10 @@ def inputs(test, model: jdiff.Model) -> tuple[np.ndarray, np.ndarray]:
             f"data must be images of {list(model.image_shape)}, which the model draws, "
             f"got {list(test.images.shape[1:])}."
         )
-    unknown = sorted(set(test.chars) - set(model.chars))
+    unknown = sorted(set(test.classes) - set(model.classes))
     if unknown:
         raise ValueError(f"data must have characters of the model, got {unknown}.")
-    places = np.array([model.chars.index(char) for char in test.chars])
+    places = np.array([model.classes.index(char) for char in test.classes])
     images = pixels(test.images).reshape(test.images.shape)
     return images.astype(np.float32), places[test.labels]
 

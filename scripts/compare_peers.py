@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import jdiff
-from jdiff import gaussian
+from jdiff import closed_form
 
 T, NUM_STEPS, SIZE = 1000, 20, 32
 TOLERANCE = 1e-4
@@ -41,7 +41,7 @@ MULTISTEP = CONFIG | {"solver_order": 2, "final_sigmas_type": "zero"}
 
 def ours(normal, schedule, solver, x_T):
     """Returns x_0 by jdiff; the loop of `jdiff.sample`, with known keys."""
-    denoise = gaussian.denoiser(normal, schedule)
+    denoise = closed_form.gaussian.denoiser(normal, schedule)
     state, times = solver.init(x_T), jdiff.timesteps(schedule, NUM_STEPS)
     for k, (t, s) in enumerate(zip(times, times[1:], strict=False)):
         state = solver.step(jax.random.key(k), denoise, state, t, s)
@@ -50,7 +50,7 @@ def ours(normal, schedule, solver, x_T):
 
 def theirs(normal, schedule, scheduler, x_T):
     """Returns x_0 by diffusers, with the noise of `ours`."""
-    denoise = jax.jit(gaussian.denoiser(normal, schedule))
+    denoise = jax.jit(closed_form.gaussian.denoiser(normal, schedule))
     scheduler.set_timesteps(NUM_STEPS)
     draws = (jax.random.normal(jax.random.key(k), (SIZE,)) for k in range(NUM_STEPS))
     diffusers.schedulers.scheduling_ddpm.randn_tensor = lambda *_, **__: tensor(
@@ -75,7 +75,9 @@ def main():
     )
     rng = np.random.default_rng(0)
     root = rng.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE)
-    normal = gaussian.from_covariance(rng.standard_normal(SIZE), root @ root.T)
+    normal = closed_form.gaussian.from_covariance(
+        rng.standard_normal(SIZE), root @ root.T
+    )
     noise = jnp.asarray(rng.standard_normal(SIZE))
     ddpm = diffusers.DDPMScheduler(
         **CONFIG, clip_sample=False, variance_type="fixed_small"

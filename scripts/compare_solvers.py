@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jdiff
-from jdiff import gaussian
+from jdiff import closed_form
 
 DETERMINISTIC = {
     "ddim": jdiff.ddim,
@@ -44,11 +44,15 @@ GRIDS = {
     "Karras": functools.partial(jdiff.spaced_timesteps, spacing=jdiff.karras_spacing),
 }
 SCHEDULE = jdiff.cosine_schedule(1000)
-NORMAL = gaussian.from_covariance(jnp.array([0.5, -0.2]), [[1.0, 0.6], [0.6, 0.5]])
+NORMAL = closed_form.gaussian.from_covariance(
+    jnp.array([0.5, -0.2]), [[1.0, 0.6], [0.6, 0.5]]
+)
 ANGLE = np.arange(8, dtype=np.float32) * np.pi / 4
 CENTRES = jnp.stack([jnp.cos(ANGLE), jnp.sin(ANGLE)], 1)
-CELLS = jax.vmap(lambda centre: gaussian.from_covariance(centre, 0.01 * jnp.eye(2)))
-MIXTURE = gaussian.Mixture(jnp.full(8, -jnp.log(8.0)), CELLS(CENTRES))
+CELLS = jax.vmap(
+    lambda centre: closed_form.gaussian.from_covariance(centre, 0.01 * jnp.eye(2))
+)
+MIXTURE = closed_form.gaussian.Mixture(jnp.full(8, -jnp.log(8.0)), CELLS(CENTRES))
 
 
 SHIPPED_GRIDS = {"t": jdiff.timesteps, "Karras": jdiff.karras_timesteps}
@@ -58,13 +62,13 @@ NUM_SKIPPED = (1, 2, 3, 4)
 @functools.partial(jax.jit, static_argnames="solver")
 def gaussian_error(times, solver):
     """Returns the root mean square of the solver's affine map less the exact one."""
-    denoise = gaussian.denoiser(NORMAL, SCHEDULE)
-    law = gaussian.marginal(NORMAL, SCHEDULE, times[0])
+    denoise = closed_form.gaussian.denoiser(NORMAL, SCHEDULE)
+    law = closed_form.gaussian.marginal(NORMAL, SCHEDULE, times[0])
 
     def error(eps):
-        x_T, key = gaussian.colour(law, eps), jax.random.key(0)
+        x_T, key = closed_form.gaussian.colour(law, eps), jax.random.key(0)
         sample = jdiff.sample(key, denoise, solver(SCHEDULE), times, (2,), x_T)
-        return sample.x_0 - gaussian.colour(NORMAL, eps)
+        return sample.x_0 - closed_form.gaussian.colour(NORMAL, eps)
 
     origin = error(jnp.zeros(2))
     columns = jax.vmap(error)(jnp.eye(2)) - origin[None]
@@ -74,17 +78,19 @@ def gaussian_error(times, solver):
 @functools.partial(jax.jit, static_argnames="solver")
 def mixture_error(keys, times, solver):
     """Returns the sliced Wasserstein-2 distance of samples and exact draws."""
-    denoise = gaussian.mixture_denoiser(MIXTURE, SCHEDULE)
+    denoise = closed_form.gaussian.mixture_denoiser(MIXTURE, SCHEDULE)
 
     def fold(x):
         return x - CENTRES[jnp.square(CENTRES - x[None]).sum(1).argmin()]
 
     def pair(key):
         key_0, key_eps, key_steps, key_exact = jax.random.split(key, 4)
-        x_0 = gaussian.draw_mixture(key_0, MIXTURE)
+        x_0 = closed_form.gaussian.draw_mixture(key_0, MIXTURE)
         x_T = jdiff.q_sample(SCHEDULE, x_0, times[0], jax.random.normal(key_eps, (2,)))
         sample = jdiff.sample(key_steps, denoise, solver(SCHEDULE), times, (2,), x_T)
-        return fold(sample.x_0), fold(gaussian.draw_mixture(key_exact, MIXTURE))
+        return fold(sample.x_0), fold(
+            closed_form.gaussian.draw_mixture(key_exact, MIXTURE)
+        )
 
     samples, exact = jax.vmap(pair)(keys)
     angle = jnp.arange(8) * jnp.pi / 8
@@ -106,7 +112,7 @@ def print_table(title, steps, solvers, error):
 @functools.partial(jax.jit, static_argnames=("network", "solver", "guided"))
 def letters(arrays, times, guidance, normals, network, solver, guided):
     """Returns a letter of each class, each from noise of its own: [K, H, W, C]."""
-    num_classes = len(network.chars)
+    num_classes = len(network.classes)
     model = network._replace(params=arrays[0], schedule=arrays[1])
 
     def denoiser(label):
@@ -119,7 +125,7 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
             denoise = jdiff.guide(denoise, denoiser(num_classes), guidance)
         walk = solver(model.schedule)
         if normal is not None:
-            walk = jdiff.analytic_start(walk, model.schedule, normal)
+            walk = jdiff.closed_form.analytic_start(walk, model.schedule, normal)
         key = jax.random.fold_in(jax.random.key(0), label)
         denoise = jdiff.clip_x_0(denoise)
         return jdiff.sample(key, denoise, walk, times, model.image_shape).x_0
@@ -129,12 +135,12 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
 
 def print_shipped(steps, guidance):
     """Prints the table of the UNet that ships, at one scale of guidance."""
-    model = jdiff.load_model()
+    model = jdiff.load_model("unet")
     arrays = model.params, model.schedule
     network = model._replace(params=None, schedule=None)
-    linear = jdiff.mixtures.load(jdiff.models.SHIPPED["linear"])
-    normals = jax.vmap(functools.partial(jdiff.class_normal, linear))
-    normals = jax.jit(normals)(jnp.arange(len(model.chars)))
+    linear = jdiff.closed_form.mixtures.load(jdiff.models.SHIPPED["mixture"])
+    normals = jax.vmap(functools.partial(jdiff.closed_form.class_normal, linear))
+    normals = jax.jit(normals)(jnp.arange(len(model.classes)))
 
     def draw(times, solver, normals=None):
         facts = arrays, times, guidance, normals, network, solver, guidance != 1.0

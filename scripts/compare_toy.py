@@ -62,22 +62,22 @@ def sample(model, args, seed, num_steps, solver, labels=None, guidance=0.0):
 
 def distances(name: str, model, args, seed: int) -> dict[str, float]:
     """Returns sliced Wasserstein distances, divided by that of two fresh sets."""
-    draw = jdiff.data.toy.DENSITIES[name].draw
+    draw = jdiff.data.points.DENSITIES[name].draw
     seeds = range(FRESH + 2 * PAIRS * seed, FRESH + 2 * PAIRS * (seed + 1))
     fresh = [draw(args.num_samples, k).points for k in seeds]
     pairs = zip(fresh[::2], fresh[1::2], strict=True)
-    floor = np.mean([jdiff.sliced_wasserstein(x, y) for x, y in pairs])
+    floor = np.mean([jdiff.evaluation.sliced_wasserstein(x, y) for x, y in pairs])
     figures = {}
     for num_steps, solver in ((200, jdiff.ddpm), (20, jdiff.unipc)):
         points = sample(model, args, seed, num_steps, solver)
-        far = [jdiff.sliced_wasserstein(points, x) for x in fresh[:PAIRS]]
+        far = [jdiff.evaluation.sliced_wasserstein(points, x) for x in fresh[:PAIRS]]
         figures[f"{num_steps} steps"] = float(np.mean(far) / floor)
     return figures
 
 
 def missing_nats(model, args, seed: int) -> dict[str, float]:
     """Returns how many nats a point the likelihood of the model lacks."""
-    points = jdiff.data.toy.gaussian_grid(args.num_density, FRESH + seed).points
+    points = jdiff.data.points.gaussian_grid(args.num_density, FRESH + seed).points
     denoise = draw_toy.make_denoise(model, model.num_classes, 0.0)
     times = jdiff.timesteps(model.schedule, len(model.schedule.alpha) - 1)
     key = jax.random.key(0)  # not used: the trace is exact
@@ -86,11 +86,13 @@ def missing_nats(model, args, seed: int) -> dict[str, float]:
     @jax.vmap
     def flow(x_0):
         facts = key, denoise, model.schedule, x_0, times
-        return jdiff.flow_bits(*facts, trace=jdiff.exact_trace)
+        return jdiff.likelihood.flow_bits(*facts, trace=jdiff.likelihood.exact_trace)
 
-    bits = jdiff.mean_bits(flow(jnp.asarray(points / model.scale)), tolerance=0.05)
+    bits = jdiff.likelihood.mean_bits(
+        flow(jnp.asarray(points / model.scale)), tolerance=0.05
+    )
     nats = 2 * math.log(2) * bits.bits + np.log(model.scale).sum()
-    truth = -jdiff.data.toy.gaussian_grid_log_density(points).mean()
+    truth = -jdiff.data.points.gaussian_grid_log_density(points).mean()
     error = 2 * math.log(2) * bits.integration_error
     return {"truth": float(truth), "missing": float(nats - truth), "half": error}
 
@@ -101,8 +103,8 @@ def shares(model, args, seed: int) -> dict[str, float]:
     figures = {}
     for guidance in GUIDANCE:
         points = sample(model, args, seed, 20, jdiff.unipc, labels, guidance)
-        found, distance = jdiff.data.toy.nearest_structure(points)
-        near = distance <= 4 * jdiff.data.toy.NOISE
+        found, distance = jdiff.data.points.nearest_structure(points)
+        near = distance <= 4 * jdiff.data.points.NOISE
         figures[f"guidance {guidance:g}"] = float(np.mean(near & (found == labels)))
     return figures
 
@@ -163,7 +165,7 @@ def make_loops(argv: Sequence[str]):
     if importlib.util.find_spec("torch"):
         import torch_toy
 
-        arrays = np.asarray(points.image), np.asarray(points.label)
+        arrays = np.asarray(points.x), np.asarray(points.label)
         loops |= torch_toy.loops(*arrays, model, options)
     return loops, train_toy.EPOCH_STEPS * options.batch_size
 
@@ -196,7 +198,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    known = list(jdiff.data.toy.DENSITIES)
+    known = list(jdiff.data.points.DENSITIES)
     add = parser.add_argument
     add("--densities", nargs="+", default=known, choices=known, metavar="NAME")
     add("--seeds", type=int, default=3)
@@ -212,10 +214,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             if getattr(args, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(args, name)}.")
         if args.out:
-            jdiff.check_output(args.out, ".json")
+            jdiff.storage.check_output(args.out, ".json")
         figures = peers(args) if args.peers else table(args)
         if args.out:
-            with jdiff.atomic_write(args.out) as draft:
+            with jdiff.storage.atomic_write(args.out) as draft:
                 draft.write_text(json.dumps(figures, indent=2))
     except (ValueError, OSError) as error:
         print(f"compare_toy.py: error: {error}", file=sys.stderr)

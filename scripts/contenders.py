@@ -47,9 +47,9 @@ def unet_training(args: argparse.Namespace, model) -> Contest:
     """Steps of training of the shipped UNet, with all that `train_unet.py` does."""
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (2000, *model.image_shape), np.uint8)
-    labels = np.arange(2000) % len(model.chars)
+    labels = np.arange(2000) % len(model.classes)
     loss_fn = jdiff.make_diffusion_loss(
-        model.apply, model.schedule, model.prediction, len(model.chars), 0.1
+        model.apply, model.schedule, model.prediction, len(model.classes), 0.1
     )
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(1e-3, b2=0.99))
     train_step = jdiff.make_train_step(loss_fn, optimizer, 0.999)
@@ -114,9 +114,9 @@ def by_torch(args: argparse.Namespace, model, make_call) -> dict:
     sys.modules.pop("haiku.experimental.flax", None)
 
     def network():
-        facts = jdiff.load_weights(jdiff.models.SHIPPED["unet"])[1]
+        facts = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])[1]
         sizes = facts["num_channels"], facts["num_blocks"]
-        net = torch_unet.UNet(len(model.chars), *sizes)
+        net = torch_unet.UNet(len(model.classes), *sizes)
         net = torch_unet.load(net, model.params).to(memory_format=torch.channels_last)
         check_equal(net, model)
         return net
@@ -151,7 +151,7 @@ def linear_fit(args: argparse.Namespace) -> Contest:
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (num, 28, 28), np.uint8)
     labels = np.arange(num) % 10
-    calls = {"jdiff": lambda: jdiff.linear.fit(images, labels)}
+    calls = {"jdiff": lambda: jdiff.closed_form.linear.fit(images, labels)}
     if importlib.util.find_spec("sklearn"):
         calls["scikit-learn"] = lambda: fit_linear.fit_by_scikit_learn(images, labels)
     return Contest(calls, "images", num)

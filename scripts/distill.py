@@ -69,9 +69,9 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def draw_paths(args, teacher: jdiff.Model, number: int) -> jdiff.Batch:
+def draw_paths(args, teacher: jdiff.models.Model, number: int) -> jdiff.Batch:
     """Returns the paths of one round, float16[N, steps + 1, ...], and their labels."""
-    labels = np.tile(np.arange(len(teacher.chars)), args.paths)
+    labels = np.tile(np.arange(len(teacher.classes)), args.paths)
     key = jax.random.fold_in(jax.random.key(args.seed), number)
     style = draw_styles(args, len(labels), number) if teacher.has_style else None
     batches = jdiff.generate(
@@ -85,21 +85,23 @@ def draw_paths(args, teacher: jdiff.Model, number: int) -> jdiff.Batch:
     )
     # Halves: a path of ten steps takes 17 kB, and there are tens of thousands.
     paths = [batch.path.astype(np.float16) for batch in batches]
-    condition = jdiff.make_condition(teacher, labels, style)
+    condition = jdiff.models.make_condition(teacher, labels, style)
     return jdiff.Batch(np.concatenate(paths), condition)
 
 
 def draw_styles(args, num: int, number: int) -> np.ndarray:
     """Returns styles float32[num, 4], some of whose numbers are not given."""
     random = np.random.default_rng([args.seed, number])
-    styles = random.standard_normal((num, len(jdiff.style.STYLES)))
-    bound = jdiff.style.MAX_STYLE
-    return jdiff.style.hide(random, styles.clip(-bound, bound), STYLE_DROPOUT)
+    styles = random.standard_normal((num, len(jdiff.handwriting.STYLES)))
+    bound = jdiff.handwriting.MAX_STYLE
+    return jdiff.handwriting.mask_style(
+        random, styles.clip(-bound, bound), STYLE_DROPOUT
+    )
 
 
-def make_step(args, student: jdiff.Model, optimizer):
+def make_step(args, student: jdiff.models.Model, optimizer):
     """Returns the compiled step: (state, progress in [0, 1], batch) -> (state, ...)."""
-    loss_fn = jdiff.make_consistency_loss(
+    loss_fn = jdiff.extensions.make_consistency_loss(
         student.apply,
         student.schedule,
         student.prediction,
@@ -112,7 +114,7 @@ def make_step(args, student: jdiff.Model, optimizer):
     def step(state, progress, batch):
         rate = args.learning_rate * train_unet.share_of_rate(progress)
         state.opt_state.hyperparams["learning_rate"] = rate
-        return train_step(state, batch._replace(image=batch.image.astype(jnp.float32)))
+        return train_step(state, batch._replace(x=batch.x.astype(jnp.float32)))
 
     return step
 
@@ -123,7 +125,7 @@ def learn(args, step, state, progress, rounds):
     paths = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rounds)
     history = []
     for _ in range(args.updates):
-        rows = random.integers(len(paths.image), size=args.batch_size)
+        rows = random.integers(len(paths.x), size=args.batch_size)
         batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], paths)
         state, metrics = step(state, np.float32(progress), batch)
         history.append(metrics)
@@ -133,8 +135,12 @@ def learn(args, step, state, progress, rounds):
 def save(args, state, description, facts) -> None:
     """Writes the checkpoint and the weights."""
     facts = facts | {"description": description}
-    jdiff.save_state(args.out / "checkpoints", int(state.step), state, facts)
-    jdiff.save_weights(args.out / "weights.safetensors", state.ema_params, description)
+    jdiff.storage.save_checkpoint(
+        args.out / "checkpoints", int(state.step), state, facts
+    )
+    jdiff.storage.save_weights(
+        args.out / "weights.safetensors", state.ema_params, description
+    )
 
 
 def distil(args, teacher, description, state, facts, step) -> None:
@@ -172,7 +178,7 @@ def main() -> None:
     if teacher.distilled or not teacher.has_null:
         raise ValueError(f"weights must be of a network, got {args.weights}.")
     path = jdiff.models.SHIPPED.get(args.weights, args.weights)
-    _, description = jdiff.load_weights(path)
+    _, description = jdiff.storage.load_weights(path)
     description |= {"distilled": True}
     optimizer = train_unet.make_optimizer(args.learning_rate)
     key = jax.random.key(args.seed)
@@ -184,7 +190,7 @@ def main() -> None:
     jdiff.generate(key, teacher, [0], args.steps, args.guidance)
     facts = {"seconds": 0.0, "round": 0}
     if args.resume:
-        state, facts = jdiff.restore_state(args.out / "checkpoints", state)
+        state, facts = jdiff.storage.restore_checkpoint(args.out / "checkpoints", state)
     args.out.mkdir(parents=True, exist_ok=True)
     distil(args, teacher, description, state, facts, step)
 

@@ -25,7 +25,7 @@ from matplotlib.figure import Figure
 import jdiff
 
 SCHEDULES = ("cosine", "linear", "quadratic", "sigmoid", "flow")
-LEVELS = {"sinusoidal": jdiff.sinusoidal, "raw": jdiff.raw_level}
+LEVELS = {"sinusoidal": jdiff.networks.sinusoidal, "raw": jdiff.networks.raw_level}
 SOLVERS = {
     "ddpm": jdiff.ddpm,
     "ddim": jdiff.ddim,
@@ -55,7 +55,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=20, help="of the solver, at most T")
     add("--clip", type=float, help="bound of x_0 while sampling, in scaled units")
     add("--num-samples", type=int, default=10_000)
-    add("--field", default="score", choices=jdiff.PREDICTIONS, help="of the arrows")
+    add(
+        "--field",
+        default="score",
+        choices=jdiff.models.PREDICTIONS,
+        help="of the arrows",
+    )
     add("--seed", type=int, default=0)
     add("--gif", type=Path, help="FILE.gif, an animation")
 
@@ -75,13 +80,13 @@ def check_sampling(args: argparse.Namespace, num_steps: int) -> None:
         got = f"{args.seed} and {args.guidance}"
         raise ValueError(f"seed must be >= 0 and guidance a number, got {got}.")
     if args.gif:
-        jdiff.check_output(args.gif, ".gif")
+        jdiff.storage.check_output(args.gif, ".gif")
 
 
 def make_network(facts: dict[str, Any]):
     """Returns the network of a description: (init, apply)."""
     sizes = (facts[f"num_{name}"] for name in ("classes", "features", "layers"))
-    return jdiff.make_mlp(*sizes, embed_level=LEVELS[facts["level"]])
+    return jdiff.networks.make_mlp(*sizes, embed_level=LEVELS[facts["level"]])
 
 
 def build_model(facts: dict[str, Any], params: Any) -> PointModel:
@@ -91,8 +96,8 @@ def build_model(facts: dict[str, Any], params: Any) -> PointModel:
     return PointModel(
         make_network(facts).apply,
         params,
-        jdiff.SCHEDULES[facts["schedule"]](facts["num_steps"], **betas),
-        jdiff.PREDICTIONS[facts["predict"]],
+        jdiff.models.SCHEDULES[facts["schedule"]](facts["num_steps"], **betas),
+        jdiff.models.PREDICTIONS[facts["predict"]],
         facts["num_classes"],
         np.asarray(facts["scale"], np.float32),
     )
@@ -100,7 +105,7 @@ def build_model(facts: dict[str, Any], params: Any) -> PointModel:
 
 def load_model(path: str) -> tuple[PointModel, dict[str, Any]]:
     """Returns (model, description) of a file that train_toy.py wrote."""
-    params, facts = jdiff.load_weights(path)
+    params, facts = jdiff.storage.load_weights(path)
     if facts.get("model") != "points":
         raise ValueError(f"weights must be those of train_toy.py, got {path}.")
     return build_model(facts, params), facts
@@ -148,7 +153,7 @@ def field(model: PointModel, places: np.ndarray, wanted, t: int) -> np.ndarray:
         label = jnp.array([model.num_classes])
         output = model.apply(model.params, x_t[None], level[None], label)[0]
         facts = model.schedule, model.prediction, wanted
-        return jdiff.reread(*facts, x_t, output, t)
+        return jdiff.convert_prediction(*facts, x_t, output, t)
 
     return np.asarray(jax.jit(jax.vmap(arrow))(jnp.asarray(places, jnp.float32)))
 
@@ -180,12 +185,12 @@ def save_picture(path: Path, model: PointModel, data, samples, args) -> None:
     ticks = (np.linspace(a, b, 20) for a, b in zip(low, high, strict=True))
     places = np.stack(np.meshgrid(*ticks), -1).reshape(-1, 2)
     scaled = places / model.scale * np.asarray(model.schedule.alpha)[t]
-    arrows = field(model, scaled, jdiff.PREDICTIONS[args.field], t) * model.scale
+    arrows = field(model, scaled, jdiff.models.PREDICTIONS[args.field], t) * model.scale
     axes[3].quiver(*places.T, *arrows.T, np.hypot(*arrows.T), cmap="viridis")
     axes[3].set_title(f"{args.field} at t = {t}")
     for ax in axes:
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-    with jdiff.atomic_write(path) as draft:
+    with jdiff.storage.atomic_write(path) as draft:
         figure.savefig(draft, dpi=100)
 
 
@@ -199,8 +204,8 @@ def save_animation(path: Path, paths: np.ndarray, times: np.ndarray) -> None:
         counts = np.zeros((PIXELS, PIXELS))
         np.add.at(counts, (PIXELS - 1 - inside[:, 1], inside[:, 0]), 1)
         ink = 255 * (1 - np.exp(-counts * PIXELS**2 / 20 / len(paths)))
-        frames.append(jdiff.on_paper(ink.astype(np.uint8)))
-    jdiff.save_gif(path, np.stack(frames), [int(t) for t in times])
+        frames.append(jdiff.images.on_paper(ink.astype(np.uint8)))
+    jdiff.handwriting.save_gif(path, np.stack(frames), [int(t) for t in times])
 
 
 def show(path: Path, model: PointModel, data, args) -> None:
@@ -222,7 +227,9 @@ def show(path: Path, model: PointModel, data, args) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    path = jdiff.check_output(args.out or args.weights.with_suffix(".png"), ".png")
+    path = jdiff.storage.check_output(
+        args.out or args.weights.with_suffix(".png"), ".png"
+    )
     model, facts = load_model(args.weights)
     check_sampling(args, facts["num_steps"])
     num = max(args.num_samples, 2)

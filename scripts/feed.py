@@ -94,7 +94,7 @@ def make_feed(args, source: jdiff.data.Source, mesh, position=None) -> Feed:
 def draw(key: jax.Array, data, batch_size: int) -> jdiff.Batch:
     """Returns the batch of a step: drawn from what lies here, or the one that came."""
     if isinstance(data, jdiff.Batch):
-        return data._replace(image=data.image.astype(jnp.float32) / 127.5 - 1.0)
+        return data._replace(x=data.x.astype(jnp.float32) / 127.5 - 1.0)
     return jdiff.draw_batch(key, data, batch_size)
 
 

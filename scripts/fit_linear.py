@@ -31,7 +31,7 @@ def main() -> None:
     args = parse_args()
     try:
         if args.out:
-            jdiff.check_output(args.out, ".safetensors")
+            jdiff.storage.check_output(args.out, ".safetensors")
         train = jdiff.data.load(args.data, "train", args.data_dir)
         if args.compare:
             test = jdiff.data.load(args.data, "test", args.data_dir)
@@ -41,7 +41,11 @@ def main() -> None:
         model = fit(args.model, args, train.images, names(train))
         print(f"fitted {len(train.images):,} images in "
               f"{time.perf_counter() - start:.1f} s")  # fmt: skip
-        save = jdiff.linear.save if args.model == "article" else jdiff.mixtures.save
+        save = (
+            jdiff.closed_form.linear.save
+            if args.model == "article"
+            else jdiff.closed_form.mixtures.save
+        )
         save(args.out, model)
     except (ValueError, OSError) as error:
         print(f"fit_linear.py: error: {error}", file=sys.stderr)
@@ -77,17 +81,19 @@ def parse_args() -> argparse.Namespace:
 
 def names(dataset) -> np.ndarray:
     """Returns the character of each image."""
-    return np.array(list(dataset.chars))[dataset.labels]
+    return np.array(list(dataset.classes))[dataset.labels]
 
 
 def fit(name, args, images, labels):
     if name == "article":
-        return jdiff.linear.fit(images, labels)
+        return jdiff.closed_form.linear.fit(images, labels)
     if name == "affine":
         size = images[0].size
-        return jdiff.mixtures.fit(images, labels, 1, size, size, args.shrinkage)
+        return jdiff.closed_form.mixtures.fit(
+            images, labels, 1, size, size, args.shrinkage
+        )
     numbers = args.cells, args.latents, args.rank, args.shrinkage, args.seed
-    return jdiff.mixtures.fit(images, labels, *numbers)
+    return jdiff.closed_form.mixtures.fit(images, labels, *numbers)
 
 
 def measure(name, args, chars):
@@ -100,8 +106,8 @@ def measure(name, args, chars):
         model = None
     else:
         model = fit(name, args, train.images, labels)
-        generate = jdiff.linear.generate if name == "article" else (
-            jdiff.mixtures.generate
+        generate = jdiff.closed_form.linear.generate if name == "article" else (
+            jdiff.closed_form.mixtures.generate
         )  # fmt: skip
 
         def draw(wanted, seed):
@@ -116,7 +122,7 @@ def measure(name, args, chars):
     if name in ("article", "scikit-learn"):
         images = np.clip(np.round(images), 0, 255).astype(np.uint8)
     else:
-        images = jdiff.to_uint8(images)
+        images = jdiff.images.to_uint8(images)
     bits = np.inf  # the article's images lie in a plane: it gives others no density
     if name not in ("article", "scikit-learn"):
         bits = bits_per_dimension(model, args)
@@ -140,7 +146,7 @@ def bits_per_dimension(model, args) -> float:
     @jax.jit
     def densities(images, k):
         def one(x):
-            return jdiff.mixtures.log_density(arrays, schedule, x, 0, k)
+            return jdiff.closed_form.mixtures.log_density(arrays, schedule, x, 0, k)
 
         return jax.lax.map(one, images, batch_size=64)
 
@@ -178,10 +184,10 @@ def fit_by_scikit_learn(images, labels, num_latents=144):
 
 def compare(args, test) -> None:
     """Prints the table of all models, each measured in a process of its own."""
-    judge, truth = jdiff.load_judge(), names(test)
-    reference = jdiff.read_images(judge, test.images).features
-    chars = np.array(list(test.chars))[
-        np.arange(args.num) * len(test.chars) // args.num
+    judge, truth = jdiff.evaluation.load_judge(), names(test)
+    reference = jdiff.evaluation.read_images(judge, test.images).features
+    chars = np.array(list(test.classes))[
+        np.arange(args.num) * len(test.classes) // args.num
     ]
     allowed = "".join(sorted(set(truth)))
     print(f"{'':14}" + "".join(f"{name:>11}" for name in COLUMNS.split(",")))
@@ -192,12 +198,14 @@ def compare(args, test) -> None:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             *costs, bits, images = pool.submit(measure, name, args, chars).result()
-        features = jdiff.read_images(judge, images).features
-        read = jdiff.legibility(judge, images, chars, allowed=allowed).overall
-        distance = jdiff.frechet_distance(features, reference).value
+        features = jdiff.evaluation.read_images(judge, images).features
+        read = jdiff.evaluation.legibility(
+            judge, images, chars, allowed=allowed
+        ).overall
+        distance = jdiff.evaluation.frechet_distance(features, reference).value
         # Equally many on both sides: the figures depend on the numbers.
         rows = np.random.default_rng(args.seed).permutation(len(reference))[: args.num]
-        pair = jdiff.precision_recall(features, reference[rows])
+        pair = jdiff.evaluation.precision_recall(features, reference[rows])
         figures = [*costs, 100 * read.value, distance, *(x.value for x in pair), bits]
         print(f"{name:14}" + "".join(f"{x:11.3f}" for x in figures), flush=True)
 

@@ -42,9 +42,9 @@ def parse_args() -> argparse.Namespace:
 
 def programs(batch_size: int, num_channels: int, image_size: int) -> dict:
     """Returns {name: (compiled program, its arguments)} of one size of the work."""
-    network = jdiff.make_unet(NUM_CLASSES, num_channels, 1)
+    network = jdiff.networks.make_unet(NUM_CLASSES, num_channels, 1)
     shape = (image_size, image_size, 1)
-    params = jdiff.init_params(jax.random.key(0), network, shape)
+    params = jdiff.models.init_params(jax.random.key(0), network, shape)
     schedule = jdiff.cosine_schedule(1000)
     loss_fn = jdiff.make_diffusion_loss(
         network.apply, schedule, jdiff.PREDICT_V, NUM_CLASSES, 0.1
@@ -89,7 +89,7 @@ def measure(axis: str, value: int) -> dict:
 
 def measure_steps(num_steps: int) -> dict:
     """Returns {"sampling": {"ms"}} per image of the shipped UNet in some steps."""
-    model, labels = jdiff.load_model(), np.arange(16)
+    model, labels = jdiff.load_model("unet"), np.arange(16)
 
     def call():
         list(jdiff.generate(jax.random.key(0), model, labels, num_steps, guidance=1.0))
@@ -129,13 +129,13 @@ def draw(path: Path, figures: dict) -> None:
     panels[1, -1].set_axis_off()  # the path of an image is all that steps add
     panels[0, 0].set(ylabel="ms an image")
     panels[1, 0].set(ylabel="MB an image")
-    with jdiff.atomic_write(path) as draft:
+    with jdiff.storage.atomic_write(path) as draft:
         figure.savefig(draft, format="png", dpi=120)
 
 
 def main() -> None:
     args = parse_args()
-    jdiff.check_output(args.out, ".json")
+    jdiff.storage.check_output(args.out, ".json")
     number = 2 if args.quick else None
     figures: dict[str, dict] = {}
     for axis, values in (AXES | {"num_steps": STEPS}).items():
@@ -149,7 +149,7 @@ def main() -> None:
             )
             words = (f"{work} {cell}" for work, cell in zip(row, cells, strict=True))
             print(f"{axis} {value}: {'; '.join(words)}", flush=True)
-    with jdiff.atomic_write(args.out) as draft:
+    with jdiff.storage.atomic_write(args.out) as draft:
         draft.write_text(json.dumps(figures, indent=1))
     draw(args.out.with_suffix(".png"), figures)
 

@@ -66,12 +66,12 @@ def lower(args: argparse.Namespace, num_devices: int):
     """Returns the step of a run, not yet compiled."""
     mesh = scale.make_mesh(jax.devices()[:num_devices])
     image_shape = IMAGES[args.preset]
-    source = argparse.Namespace(chars=CHARS, image_shape=image_shape)
+    source = argparse.Namespace(classes=CHARS, image_shape=image_shape)
     network = presets.make_network(args, len(CHARS))
     optimizer = train_unet.make_optimizer(args.learning_rate)
 
     def init(key):
-        params = jdiff.init_params(key, network, image_shape)
+        params = jdiff.models.init_params(key, network, image_shape)
         return jdiff.init_train_state(key, params, optimizer)
 
     def laid_out(leaf, sharding):
@@ -84,7 +84,7 @@ def lower(args: argparse.Namespace, num_devices: int):
     label = jax.ShapeDtypeStruct((args.batch_size,), jnp.int32)
     cut = scale.by_example(mesh)
     batch = jdiff.Batch(laid_out(image, cut), laid_out(label, cut))
-    model = jdiff.build_model(records.describe(args, source), None)
+    model = jdiff.models.build_model(records.describe(args, source), None)
     step = train_unet.make_step(args, presets.for_steps(args, model), optimizer, state)
     # Accelerators convolve in the plain way.
     with mock.patch("jdiff.networks.convolution.MIN_CHANNELS", math.inf):

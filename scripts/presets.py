@@ -43,9 +43,13 @@ def fill(args: argparse.Namespace) -> argparse.Namespace:
 def make_network(args: argparse.Namespace, num_classes: int):
     """Returns the network that a run trains, as `jdiff.make_unet` does."""
     sizes = args.num_channels, args.num_blocks, args.num_levels
-    return jdiff.make_unet(num_classes, *sizes, args.remat, jnp.dtype(args.dtype))
+    return jdiff.networks.make_unet(
+        num_classes, *sizes, args.remat, jnp.dtype(args.dtype)
+    )
 
 
-def for_steps(args: argparse.Namespace, model: jdiff.Model) -> jdiff.Model:
+def for_steps(
+    args: argparse.Namespace, model: jdiff.models.Model
+) -> jdiff.models.Model:
     """Returns a model as steps compute it; samples are drawn as ever, in float32."""
-    return model._replace(apply=make_network(args, len(model.chars)).apply)
+    return model._replace(apply=make_network(args, len(model.classes)).apply)

@@ -31,7 +31,7 @@ def save_arguments(args) -> None:
         return
     args.out.mkdir(parents=True, exist_ok=True)
     saved = {name: value for name, value in vars(args).items() if name not in OWN}
-    with jdiff.atomic_write(args.out / "arguments.json") as draft:
+    with jdiff.storage.atomic_write(args.out / "arguments.json") as draft:
         draft.write_text(json.dumps(saved, indent=2))
 
 
@@ -41,16 +41,16 @@ def describe(args: argparse.Namespace, source: jdiff.data.Source) -> dict:
     names += ("schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
     # A list, as it will be once it is read from JSON.
-    chars = source.chars if isinstance(source.chars, str) else list(source.chars)
+    chars = source.classes if isinstance(source.classes, str) else list(source.classes)
     return facts | {"chars": chars, "image_shape": list(source.image_shape)}
 
 
 def start_weights(path: str, description: dict, params):
     """Returns the weights of a file, if they are of this architecture and data."""
-    weights, facts = jdiff.load_weights(path)
+    weights, facts = jdiff.storage.load_weights(path)
     if {"num_levels": 2} | facts != description:  # older files lack it
         raise ValueError(f"{path} must be weights of {description}, got {facts}.")
-    jdiff.checkpoints.check_params(weights, params, path)
+    jdiff.storage.check_params(weights, params, path)
     return jax.tree.map(jnp.asarray, weights)
 
 
@@ -114,23 +114,23 @@ def open_log(out: Path, step: int):
     lines = path.read_text().splitlines() if path.exists() else []
     whole = [line for line in lines if line.endswith("}")]
     kept = [line for line in whole if json.loads(line)["step"] <= step]
-    with jdiff.atomic_write(path) as draft:
+    with jdiff.storage.atomic_write(path) as draft:
         draft.write_text("".join(line + "\n" for line in kept))
     return open(path, "a", buffering=1)
 
 
-def draw_classes(model: jdiff.Model):
+def draw_classes(model: jdiff.models.Model):
     """Returns batches of samples, each class twice; at most 100 classes."""
-    labels = [k for k in range(min(len(model.chars), 100)) for _ in range(2)]
+    labels = [k for k in range(min(len(model.classes), 100)) for _ in range(2)]
     num_steps = min(10, len(model.schedule.alpha) - 1)
     return jdiff.generate(jax.random.key(0), model, labels, num_steps)
 
 
-def sample_grid(model: jdiff.Model) -> np.ndarray:
+def sample_grid(model: jdiff.models.Model) -> np.ndarray:
     """Returns one picture of samples, grey ones dark on white."""
-    batches = [jdiff.to_uint8(batch.x_0) for batch in draw_classes(model)]
-    grid = jdiff.tile(np.concatenate(batches))
-    return jdiff.on_paper(grid) if grid.ndim == 2 else grid
+    batches = [jdiff.images.to_uint8(batch.x_0) for batch in draw_classes(model)]
+    grid = jdiff.images.tile(np.concatenate(batches))
+    return jdiff.images.on_paper(grid) if grid.ndim == 2 else grid
 
 
 def save(args, description, model, writer, keep, state, facts) -> None:
@@ -144,6 +144,6 @@ def save(args, description, model, writer, keep, state, facts) -> None:
     grid = sample_grid(model._replace(params=params))
     if not processes.is_first():
         return
-    jdiff.save_weights(args.out / "weights.safetensors", params, description)
-    jdiff.save_png(args.out / "samples.png", grid)
+    jdiff.storage.save_weights(args.out / "weights.safetensors", params, description)
+    jdiff.images.save_png(args.out / "samples.png", grid)
     writer.add_image("samples", grid, step, dataformats="HWC"[: grid.ndim])

@@ -169,7 +169,7 @@ def make_train_step(network: UNet, model, images, labels, options):
     starts, order = counts.cumsum(0) - counts, torch.cat(by_class)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    num_classes, size = len(model.chars), options.batch_size
+    num_classes, size = len(model.classes), options.batch_size
 
     def step():
         k = torch.randint(len(counts), (size,))

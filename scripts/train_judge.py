@@ -26,21 +26,21 @@ EMNIST_BATCH, MNIST_BATCH = 112, 16
 def main() -> None:
     args = parse_args()
     try:
-        jdiff.check_output(args.out, ".safetensors")
+        jdiff.storage.check_output(args.out, ".safetensors")
         sets = load_sets(args.data_dir)
     except (ValueError, OSError) as error:
         print(f"train_judge.py: error: {error}", file=sys.stderr)
         sys.exit(2)
-    network = jdiff.make_classifier(args.channels, args.features)
+    network = jdiff.evaluation.make_classifier(args.channels, args.features)
     params = jax.device_get(train(network, sets["emnist"], sets["mnist"], args))
     description = {
         "network": "classifier",
-        "chars": jdiff.MERGED_CHARS,
+        "chars": jdiff.evaluation.MERGED_CHARS,
         "num_channels": args.channels,
         "num_features": args.features,
     }
-    jdiff.save_weights(args.out, params, description)
-    report(jdiff.load_judge(args.out), sets)
+    jdiff.storage.save_weights(args.out, params, description)
+    report(jdiff.evaluation.load_judge(args.out), sets)
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +48,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("--minutes", type=float, default=8.0, help="training time")
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
-    parser.add_argument("--out", default=str(jdiff.judge.SHIPPED_JUDGE))
+    parser.add_argument("--out", default=str(jdiff.evaluation.SHIPPED_JUDGE))
     parser.add_argument("--channels", type=int, default=32, help="width at 14 x 14")
     parser.add_argument("--features", type=int, default=128, help="feature space")
     parser.add_argument("--learning-rate", type=float, default=3e-3, help="the peak")
@@ -71,15 +71,17 @@ def load_sets(data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for name, source in (("emnist", "emnist/byclass"), ("mnist", "mnist")):
         for split, suffix in (("train", ""), ("test", "_test")):
             dataset = jdiff.data.load(source, split, data_dir)
-            chars = np.array(list(dataset.chars))[dataset.labels]
+            chars = np.array(list(dataset.classes))[dataset.labels]
             sets[name + suffix] = dataset.images, chars
     return sets
 
 
 def train(network, emnist, mnist, args):
     """Returns the moving average of the weights after `args.minutes`."""
-    labels = jdiff.merged_labels(emnist[1])
-    frequency = np.bincount(labels, minlength=len(jdiff.MERGED_CHARS)) / len(labels)
+    labels = jdiff.evaluation.merged_labels(emnist[1])
+    frequency = np.bincount(labels, minlength=len(jdiff.evaluation.MERGED_CHARS)) / len(
+        labels
+    )
     loss_fn = make_loss(network, args.balance * np.log(np.maximum(frequency, 1e-6)))
     optimizer = optax.inject_hyperparams(optax.adamw)(0.0, weight_decay=1e-2)
     step = jax.jit(jdiff.make_train_step(loss_fn, optimizer, ema_decay=0.995))
@@ -116,7 +118,7 @@ def schedule(done: float) -> float:
 
 def feed(rng, images, chars, size):
     """Yields (images, labels) for ever; every image once before any comes again."""
-    labels = jdiff.merged_labels(chars)
+    labels = jdiff.evaluation.merged_labels(chars)
     while True:
         order = rng.permutation(len(images))
         for start in range(0, len(order) - size + 1, size):
@@ -132,7 +134,7 @@ def make_loss(network, prior):
     """
 
     def loss_fn(params, key, batch):
-        warped = jax.vmap(warp)(jax.random.split(key, len(batch.image)), batch.image)
+        warped = jax.vmap(warp)(jax.random.split(key, len(batch.x)), batch.x)
         logits = network.apply(params, warped)[0]
         target = optax.smooth_labels(jax.nn.one_hot(batch.label, len(prior)), 0.05)
         loss = optax.softmax_cross_entropy(logits + prior[None], target).mean()
@@ -156,19 +158,19 @@ def warp(key, image):
 def report(judge, sets) -> None:
     """Prints how often the judge reads the test images, and what it takes for what."""
     images, chars = sets["emnist_test"]
-    result = jdiff.legibility(judge, images, chars)
+    result = jdiff.evaluation.legibility(judge, images, chars)
     classes = np.mean(list(result.per_class.values()))
     print(f"EMNIST test, {len(images):,} images: {result.overall.value:.2%}, "
           f"in context {result.in_context.value:.2%}, "
           f"mean of the {len(result.per_class)} characters {classes:.2%}")  # fmt: skip
     mnist, digits = sets["mnist_test"]
-    read = jdiff.read_images(judge, mnist).logits[:, :10].argmax(-1)
-    share = np.mean(read == jdiff.merged_labels(digits))
+    read = jdiff.evaluation.read_images(judge, mnist).logits[:, :10].argmax(-1)
+    share = np.mean(read == jdiff.evaluation.merged_labels(digits))
     print(f"MNIST test, {len(mnist):,} images, digits only: {share:.2%}")
     print("most frequent mistakes, as shares of the character in EMNIST test:")
-    read = jdiff.read_images(judge, images).logits.argmax(-1)
-    names = np.array(list(jdiff.MERGED_CHARS))
-    wrong = read != jdiff.merged_labels(chars)
+    read = jdiff.evaluation.read_images(judge, images).logits.argmax(-1)
+    names = np.array(list(jdiff.evaluation.MERGED_CHARS))
+    wrong = read != jdiff.evaluation.merged_labels(chars)
     count = Counter(chars.tolist())
     pairs = Counter(zip(chars[wrong], names[read[wrong]], strict=True))
     shares = {pair: number / count[pair[0]] for pair, number in pairs.items()}

@@ -38,9 +38,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add("--num-layers", type=int, default=2, help="its hidden layers")
     add("--label-dropout", type=float, default=0.1)
     add("--style-dropout", type=float, default=0.2, help="of a number, and of all four")
-    add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
+    add("--schedule", default="cosine", choices=jdiff.models.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
-    add("--prediction", default="v", choices=jdiff.PREDICTIONS)
+    add("--prediction", default="v", choices=jdiff.models.PREDICTIONS)
     train_vae.add_training_options(parser, Path("latent.safetensors"))
     return parser.parse_args(argv)
 
@@ -49,17 +49,17 @@ def describe(args, dataset: jdiff.data.Dataset, autoencoder_facts: dict) -> dict
     """Returns what `jdiff.build_model` needs to rebuild the model."""
     names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     facts = {name: getattr(args, name) for name in names}
-    facts |= {"model": "latent", "chars": dataset.chars, "style": True}
+    facts |= {"model": "latent", "chars": dataset.classes, "style": True}
     facts |= {"guidance": GUIDANCE}
     return autoencoder_facts | facts
 
 
 def load_autoencoder(path: Path, dataset: jdiff.data.Dataset):
     """Returns (autoencoder, its weights, its description), for images of this shape."""
-    params, facts = jdiff.load_weights(path)
-    autoencoder = jdiff.build_autoencoder(facts)
+    params, facts = jdiff.storage.load_weights(path)
+    autoencoder = jdiff.models.build_autoencoder(facts)
     expected = jax.eval_shape(autoencoder.init, jax.random.key(0))
-    jdiff.checkpoints.check_params(params, expected, path)
+    jdiff.storage.check_params(params, expected, path)
     shape = list(dataset.images.shape[1:])
     if facts["image_shape"] != shape:
         raise ValueError(
@@ -91,19 +91,19 @@ def draw_latents(
     mean, variance = (moment[rows] for moment in posteriors)
     noise = rng.standard_normal(mean.shape, np.float32)
     z = mean + np.sqrt(variance) * noise
-    style = jdiff.style.hide(rng, styles[rows], dropout)
-    condition = jdiff.Condition(jnp.asarray(labels[rows]), jnp.asarray(style))
+    style = jdiff.handwriting.mask_style(rng, styles[rows], dropout)
+    condition = jdiff.networks.Condition(jnp.asarray(labels[rows]), jnp.asarray(style))
     return jdiff.Batch(jnp.asarray(z), condition)
 
 
 def measure_styles(dataset: jdiff.data.Dataset, scale=None):
     """Returns styles float32[N, 4], in [-3, 3], and their scale, if it is not given."""
-    measured = jdiff.style.measure(dataset.images)
+    measured = jdiff.handwriting.measure_style(dataset.images)
     if scale is None:
-        num_classes = len(dataset.chars)
-        scale = jdiff.style.fit_scale(measured, dataset.labels, num_classes)
-    styles = jdiff.style.relate(measured, dataset.labels, scale)
-    return styles.clip(-jdiff.style.MAX_STYLE, jdiff.style.MAX_STYLE), scale
+        num_classes = len(dataset.classes)
+        scale = jdiff.handwriting.fit_style_scale(measured, dataset.labels, num_classes)
+    styles = jdiff.handwriting.standardize_style(measured, dataset.labels, scale)
+    return styles.clip(-jdiff.handwriting.MAX_STYLE, jdiff.handwriting.MAX_STYLE), scale
 
 
 def run(args: argparse.Namespace) -> None:
@@ -114,24 +114,24 @@ def run(args: argparse.Namespace) -> None:
     autoencoder, fixed, facts = load_autoencoder(args.autoencoder, dataset)
     facts = describe(args, dataset, facts)
     width = args.num_features, args.num_layers
-    network = jdiff.make_residual_mlp(len(dataset.chars), *width)
+    network = jdiff.networks.make_residual_mlp(len(dataset.classes), *width)
     key = jax.random.key(args.seed)
     shape = (autoencoder.num_latents,)
-    params = jdiff.init_params(key, network, shape, has_style=True)
+    params = jdiff.models.init_params(key, network, shape, has_style=True)
     styles, scale = measure_styles(dataset)
     fixed |= {"style": scale._asdict()}
-    model = jdiff.build_model(facts, params | fixed)
+    model = jdiff.models.build_model(facts, params | fixed)
     # If samples cannot be drawn from it, it says so now, not at the end.
     next(jdiff.generate(key, model, [0], num_steps=1))
     loss_fn = jdiff.make_diffusion_loss(
         model.apply,
         model.schedule,
         model.prediction,
-        null_label=jdiff.make_condition(model, len(model.chars)),
+        null_label=jdiff.models.make_condition(model, len(model.classes)),
         label_dropout=args.label_dropout,
     )
     started = train_vae.start(args, loss_fn, params, EPOCH_STEPS)
-    posteriors = jdiff.encode_images(autoencoder, fixed, dataset.images)
+    posteriors = jdiff.models.encode_images(autoencoder, fixed, dataset.images)
     num = EPOCH_STEPS * args.batch_size
 
     def draw_data(done):
@@ -139,11 +139,11 @@ def run(args: argparse.Namespace) -> None:
         return draw_latents(posteriors, dataset.labels, styles, num, seed, dropout)
 
     def write(params):
-        jdiff.save_weights(args.out, params | fixed, facts)
+        jdiff.storage.save_weights(args.out, params | fixed, facts)
 
     state = train_vae.train(args, started, draw_data, write)
     test = train_vae.load_test(args)
-    posteriors = jdiff.encode_images(autoencoder, fixed, test.images)
+    posteriors = jdiff.models.encode_images(autoencoder, fixed, test.images)
     examine(args, loss_fn, state.ema_params, posteriors, test, scale)
 
 

@@ -40,12 +40,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    densities = ", ".join(jdiff.data.toy.DENSITIES)
+    densities = ", ".join(jdiff.data.points.DENSITIES)
     add("--data", default="moons", help=f"{densities} or FILE.npz")
     add("--num-points", type=int, default=2**17, help="to train on; 2000 is few-shot")
     add("--labelled", type=float, default=1.0, help="share of points with a label")
     add("--label-dropout", type=float, default=0.1)
-    add("--predict", default="v", choices=jdiff.PREDICTIONS)
+    add("--predict", default="v", choices=jdiff.models.PREDICTIONS)
     add("--schedule", default="cosine", choices=draw_toy.SCHEDULES)
     add("--beta-end", type=float, default=0.25, help="linear, quadratic and sigmoid")
     add("--num-steps", type=int, default=200, help="T of the schedule")
@@ -75,8 +75,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(f"guidance must be 0 without labels, got {args.guidance}.")
     if args.guidance not in (0, 1) and not args.label_dropout:
         raise ValueError("label_dropout must be > 0 to sample with guidance, got 0.")
-    jdiff.check_output(args.out, ".safetensors")
-    jdiff.check_output(args.out.with_suffix(".png"))
+    jdiff.storage.check_output(args.out, ".safetensors")
+    jdiff.storage.check_output(args.out.with_suffix(".png"))
 
 
 def describe(args: argparse.Namespace, num_classes: int, scale: np.ndarray) -> dict:
@@ -121,7 +121,7 @@ def start(args, data: jdiff.data.Points, num_classes: int):
     facts = describe(args, num_classes, scale)
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
     network = draw_toy.make_network(facts)
-    params = jdiff.init_params(key_params, network, scaled.shape[1:])
+    params = jdiff.models.init_params(key_params, network, scaled.shape[1:])
     model = draw_toy.build_model(facts, params)
     # If samples cannot be drawn from it, it says so now, not at the end.
     draw_toy.make_denoise(model, num_classes, args.guidance)
@@ -158,7 +158,7 @@ def run(args: argparse.Namespace) -> None:
     data, num_classes = jdiff.data.load_points(*facts)
     facts, model, loss, seconds = train(args, data, num_classes)
     print(f"trained for {seconds:.1f} s, loss {loss:.4f}")
-    jdiff.save_weights(args.out, model.params, facts)
+    jdiff.storage.save_weights(args.out, model.params, facts)
     draw_toy.show(args.out.with_suffix(".png"), model, data, args)
 
 

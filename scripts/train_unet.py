@@ -51,9 +51,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--ema-decay", type=float, default=0.999)
     add("--label-dropout", type=float, default=0.1)
     presets.add_options(add)
-    add("--schedule", default="cosine", choices=jdiff.SCHEDULES)
+    add("--schedule", default="cosine", choices=jdiff.models.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
-    add("--prediction", default="v", choices=jdiff.PREDICTIONS)
+    add("--prediction", default="v", choices=jdiff.models.PREDICTIONS)
     add("--seed", type=int, default=0)
     add("--start", help="weights to start from, of the same architecture and data")
     add("--shard-parameters", action="store_true", help="cut weights between devices")
@@ -108,7 +108,7 @@ def make_step(args, model, optimizer, state):
         model.apply,
         model.schedule,
         model.prediction,
-        null_label=len(model.chars),
+        null_label=len(model.classes),
         label_dropout=args.label_dropout,
         num_levels=records.NUM_LEVELS,
     )
@@ -153,12 +153,12 @@ def start(args, source, optimizer, mesh):
         scale.place, mesh=mesh, shard_parameters=args.shard_parameters
     )
     description = records.describe(args, source)
-    network = presets.make_network(args, len(source.chars))
+    network = presets.make_network(args, len(source.classes))
     key_params, key_state = jax.random.split(jax.random.key(args.seed))
-    params = jdiff.init_params(key_params, network, source.image_shape)
+    params = jdiff.models.init_params(key_params, network, source.image_shape)
     if args.start:
         params = records.start_weights(args.start, description, params)
-    model = jdiff.build_model(description, jax.device_get(params))
+    model = jdiff.models.build_model(description, jax.device_get(params))
     # In pieces, if so wished, before the optimizer makes copies of their size.
     state = place(jdiff.init_train_state(key_state, place(params), optimizer))
     # If samples cannot be drawn, it says so now, not at the end.
@@ -167,7 +167,7 @@ def start(args, source, optimizer, mesh):
     # A run that was killed before its first checkpoint begins again.
     if not any(path.name.isdigit() for path in checkpoints.glob("*")):
         return description, model, state, {"seconds": 0.0, "loss": None}
-    state, facts = jdiff.restore_state(checkpoints, state)
+    state, facts = jdiff.storage.restore_checkpoint(checkpoints, state)
     return description, model, state, {"loss": None} | facts  # older ones lack it
 
 
@@ -225,7 +225,9 @@ def main() -> None:
         return print(cost) if processes.is_first() else None
     records.save_arguments(args)
     with (  # what is left last has the last word when a disk is full
-        jdiff.keep_states(args.out / "checkpoints", int(state.step)) as keep,
+        jdiff.storage.open_checkpoints(
+            args.out / "checkpoints", int(state.step)
+        ) as keep,
         records.open_log(args.out, int(state.step)) as log,
         records.open_events(args.out) as writer,
         processes.until_one_is_lost(),

@@ -26,7 +26,10 @@ import jdiff
 
 # Steps in a compiled program. XLA:CPU is slow at convolutions in loops of more than 1.
 EPOCH_STEPS = {"mlp": 256, "conv": 1}
-DECODERS = {"gaussian": jdiff.gaussian_decoder, "bernoulli": jdiff.bernoulli_decoder}
+DECODERS = {
+    "gaussian": jdiff.likelihood.gaussian_decoder,
+    "bernoulli": jdiff.likelihood.bernoulli_decoder,
+}
 WARM_UP = 0.02  # share of the run in which the learning rate rises
 
 
@@ -37,7 +40,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--autoencoder", default="mlp", choices=jdiff.AUTOENCODERS)
+    add("--autoencoder", default="mlp", choices=jdiff.models.AUTOENCODERS)
     add("--num-latents", type=int, default=40)
     add("--widths", type=int, nargs="*", default=[384, 192], help="of the encoder")
     add("--decoder", default="gaussian", choices=DECODERS, help="what pixels are")
@@ -73,7 +76,7 @@ def check_args(args: argparse.Namespace, *names: str) -> None:
             raise ValueError(f"{name} must be > 0, got {value}.")
     if args.seed < 0:
         raise ValueError(f"seed must be >= 0, got {args.seed}.")
-    jdiff.check_output(args.out, ".safetensors")
+    jdiff.storage.check_output(args.out, ".safetensors")
     if checkpoints(args).exists() and not args.resume:
         raise ValueError(
             f"{checkpoints(args)} holds a run: add --resume or choose another --out."
@@ -93,7 +96,7 @@ def start(args, loss_fn, params, epoch_steps: int):
     state = jdiff.init_train_state(jax.random.key(args.seed), params, optimizer)
     seconds = 0.0
     if args.resume:
-        state, facts = jdiff.restore_state(checkpoints(args), state)
+        state, facts = jdiff.storage.restore_checkpoint(checkpoints(args), state)
         seconds = facts["seconds"]
     return state, seconds, jax.jit(epoch, donate_argnums=0)
 
@@ -143,7 +146,7 @@ def report(step: int, seconds: float, metrics) -> None:
 def save(args, state, seconds: float, write) -> None:
     folder, step = checkpoints(args), int(state.step)
     if not (folder / str(step)).exists():  # as it does if nothing was left to do
-        jdiff.save_state(folder, step, state, {"seconds": seconds})
+        jdiff.storage.save_checkpoint(folder, step, state, {"seconds": seconds})
     write(state.ema_params)
 
 
@@ -156,9 +159,9 @@ def describe(args: argparse.Namespace, dataset: jdiff.data.Dataset) -> dict:
 
 def write_weights(path: Path, facts: dict, autoencoder, images, params) -> None:
     """Writes params and, for diffusion, the moments of the latents of all images."""
-    moments = jdiff.encode_images(autoencoder, params, images)
-    latents = jdiff.aggregate_posterior(*moments)
-    jdiff.save_weights(path, params | {"latents": latents}, facts)
+    moments = jdiff.models.encode_images(autoencoder, params, images)
+    latents = jdiff.models.aggregate_posterior(*moments)
+    jdiff.storage.save_weights(path, params | {"latents": latents}, facts)
 
 
 def load_test(args) -> jdiff.data.Dataset:
@@ -181,15 +184,17 @@ def make_log_likelihood(args, autoencoder):
 def fit(args, autoencoder, images: np.ndarray, write):
     """Trains or solves the autoencoder and writes its weights; returns them."""
     if args.autoencoder == "pca":
-        params = jdiff.fit_pca(images, args.num_latents)
+        params = jdiff.models.fit_pca(images, args.num_latents)
         write(params)
         return params
     log_likelihood = make_log_likelihood(args, autoencoder)
-    elbo_loss = jdiff.make_elbo_loss(autoencoder.encode, log_likelihood, args.beta)
+    elbo_loss = jdiff.likelihood.make_elbo_loss(
+        autoencoder.encode, log_likelihood, args.beta
+    )
 
     def loss_fn(params, key, batch):
-        scaled = batch.image.astype(jnp.float32) / 127.5 - 1.0
-        return elbo_loss(params, key, batch._replace(image=scaled))
+        scaled = batch.x.astype(jnp.float32) / 127.5 - 1.0
+        return elbo_loss(params, key, batch._replace(x=scaled))
 
     params = autoencoder.init(jax.random.key(args.seed + 1))
     started = start(args, loss_fn, params, EPOCH_STEPS[args.autoencoder])
@@ -207,7 +212,7 @@ def examine(args, autoencoder, params, images: np.ndarray) -> None:
         image = image / 127.5 - 1.0
         posterior = autoencoder.encode(params, image)
         lost = image - autoencoder.decode(params, posterior.mean).mean
-        terms = jdiff.evidence_bound(
+        terms = jdiff.likelihood.evidence_bound(
             key, posterior, functools.partial(log_likelihood, params, image)
         )
         return jnp.square(lost).mean(), *terms
@@ -230,7 +235,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"widths must be >= 1, got {args.widths}.")
     train_set = jdiff.data.load(args.data, "train", args.data_dir)
     facts, images = describe(args, train_set), train_set.images
-    make = jdiff.AUTOENCODERS[args.autoencoder]
+    make = jdiff.models.AUTOENCODERS[args.autoencoder]
     autoencoder = make(args.num_latents, images.shape[1:], tuple(args.widths))
     write = functools.partial(write_weights, args.out, facts, autoencoder, images)
     params = fit(args, autoencoder, images, write)

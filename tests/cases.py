@@ -43,9 +43,9 @@ def bend(x_t, t):
 
 def save_still_network(path):
     """Writes weights of a network that predicts v = 0: its flow stands still."""
-    network = jdiff.make_unet(2, num_channels=16, num_blocks=0)
-    params = jdiff.init_params(jax.random.key(0), network, (8, 8, 1))
+    network = jdiff.networks.make_unet(2, num_channels=16, num_blocks=0)
+    params = jdiff.models.init_params(jax.random.key(0), network, (8, 8, 1))
     description = {"num_channels": 16, "num_blocks": 0, "image_shape": [8, 8, 1]}
     description |= {"chars": "ab", "num_steps": 100}
     description |= {"schedule": "cosine", "prediction": "v"}
-    jdiff.save_weights(path, params, description)
+    jdiff.storage.save_weights(path, params, description)

@@ -53,8 +53,8 @@ def test_the_network_in_pytorch_is_the_same_function(monkeypatch):
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import torch_unet
 
-    network = jdiff.make_unet(5, num_channels=32, num_blocks=2)
-    params = jdiff.init_params(jax.random.key(0), network, (8, 12, 1))
+    network = jdiff.networks.make_unet(5, num_channels=32, num_blocks=2)
+    params = jdiff.models.init_params(jax.random.key(0), network, (8, 12, 1))
     rng = np.random.default_rng(0)
     # Layers that begin at 0 would hide what comes before them.
     params = jax.tree.map(

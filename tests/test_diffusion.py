@@ -265,7 +265,7 @@ def test_a_network_reads_as_any_other_prediction(path, trained, wanted, t, seed)
     # left for x_0 is divided by alpha.
     size = 1 + np.abs([x_0, eps, x_t]).max()
     gain = max(1, 1 / sigma**2) * max(1, 1 / alpha if alpha else 1) * (1 + sigma)
-    got = jdiff.reread(*facts, x_t, output, t)
+    got = jdiff.convert_prediction(*facts, x_t, output, t)
     np.testing.assert_allclose(got, expected, atol=3e-6 * size * gain)
 
 
@@ -276,8 +276,8 @@ def test_reading_there_and_back_changes_nothing(path, trained, wanted, t, seed):
     there = schedule, PREDICTIONS[trained], PREDICTIONS[wanted]
     back = schedule, PREDICTIONS[wanted], PREDICTIONS[trained]
     x_t, output = normal(seed, 2, 4)  # what a network says is free
-    other = jdiff.reread(*there, x_t, output, t)
-    again = jdiff.reread(*back, x_t, other, t)
+    other = jdiff.convert_prediction(*there, x_t, output, t)
+    again = jdiff.convert_prediction(*back, x_t, other, t)
     size = 1 + np.abs([x_t, output, other]).max()
     gain = (1 + 1 / alpha) * (1 + alpha + sigma) * max(1, 1 / sigma**2)
     np.testing.assert_allclose(again, output, atol=1e-5 * size * gain)
@@ -289,7 +289,9 @@ def test_samplers_see_one_estimate_however_a_network_is_read(name, t):
     schedule = SCHEDULES[name]
     x_t, output = normal(9, 2, 4)
     for wanted in PREDICTIONS.values():
-        read = jdiff.reread(schedule, jdiff.PREDICT_V, wanted, x_t, output, t)
+        read = jdiff.convert_prediction(
+            schedule, jdiff.PREDICT_V, wanted, x_t, output, t
+        )
         np.testing.assert_allclose(
             wanted.x_0(schedule, x_t, read, t),
             jdiff.PREDICT_V.x_0(schedule, x_t, output, t),

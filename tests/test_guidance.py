@@ -47,8 +47,11 @@ def test_guidance_by_a_worse_model_is_autoguidance():
     """
     schedule, x_t, t = SCHEDULES["karras"], jnp.array([1.5]), 25
     good, bad = (
-        jdiff.gaussian.denoiser(
-            jdiff.gaussian.from_covariance(jnp.zeros(1), jnp.full((1, 1), v)), schedule
+        jdiff.closed_form.gaussian.denoiser(
+            jdiff.closed_form.gaussian.from_covariance(
+                jnp.zeros(1), jnp.full((1, 1), v)
+            ),
+            schedule,
         )
         for v in (1.0, 2.0)
     )
@@ -93,17 +96,17 @@ def noisy(gain):
 def test_rescaled_guidance_has_the_contrast_of_the_conditional_estimate():
     x_t = jnp.arange(6.0)
     guided, conditional = noisy(3.0), noisy(0.5)
-    rescaled = jdiff.rescale(guided, conditional, 1.0)(x_t, 5)
+    rescaled = jdiff.rescale_guidance(guided, conditional, 1.0)(x_t, 5)
     np.testing.assert_allclose(rescaled.std(), conditional(x_t, 5).std(), rtol=1e-6)
     # Half of the way (Lin et al. 2023, Eq. 16), and none of it.
-    half = jdiff.rescale(guided, conditional, 0.5)(x_t, 5)
+    half = jdiff.rescale_guidance(guided, conditional, 0.5)(x_t, 5)
     np.testing.assert_allclose(half, (rescaled + guided(x_t, 5)) / 2, rtol=1e-6)
-    none = jdiff.rescale(guided, conditional, 0.0)(x_t, 5)
+    none = jdiff.rescale_guidance(guided, conditional, 0.0)(x_t, 5)
     np.testing.assert_array_equal(none, guided(x_t, 5))
 
 
 def test_rescale_leaves_an_estimate_without_contrast_as_it_is():
-    blank = jdiff.rescale(lambda x, t: jnp.full(4, 0.3), noisy(1.0), 1.0)
+    blank = jdiff.rescale_guidance(lambda x, t: jnp.full(4, 0.3), noisy(1.0), 1.0)
     np.testing.assert_allclose(blank(jnp.arange(4.0), 5), np.full(4, 0.3), rtol=1e-6)
 
 
@@ -128,7 +131,7 @@ def test_guidance_composes():
     schedule = SCHEDULES["cosine"]
     guided = jdiff.guide(noisy(0.6), noisy(0.2), 3.0)
     guided = jdiff.guide_interval(guided, noisy(0.6), 5, 35)
-    denoise = jdiff.dynamic_threshold(jdiff.rescale(guided, noisy(0.6)))
+    denoise = jdiff.dynamic_threshold(jdiff.rescale_guidance(guided, noisy(0.6)))
     solver, times = jdiff.dpmpp_2m(schedule), jdiff.timesteps(schedule, 5)
     x_0 = jdiff.sample(jax.random.key(0), denoise, solver, times, (4,)).x_0
     assert np.abs(x_0).max() <= 1.0
@@ -137,7 +140,10 @@ def test_guidance_composes():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: jdiff.rescale(noisy(1), noisy(1), -0.1), r"share must be in \[0, 1\]"),
+        (
+            lambda: jdiff.rescale_guidance(noisy(1), noisy(1), -0.1),
+            r"share must be in \[0, 1\]",
+        ),
         (lambda: jdiff.dynamic_threshold(noisy(1), 101.0), "percentile must be in"),
         (lambda: jdiff.dynamic_threshold(noisy(1), bound=0.0), "bound must be > 0"),
     ],

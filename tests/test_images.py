@@ -6,7 +6,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from jdiff.files import atomic_write, check_output
 from jdiff.images import (
     BLACK,
     WHITE,
@@ -17,6 +16,7 @@ from jdiff.images import (
     tile,
     to_uint8,
 )
+from jdiff.storage import atomic_write, check_output
 
 BYTES = np.arange(256, dtype=np.uint8)
 

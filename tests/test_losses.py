@@ -322,7 +322,7 @@ def test_the_weighted_loss_is_the_variational_bound():
     def bound(error):
         keys, times = jax.random.key(0), jdiff.timesteps(schedule, 20)
         denoise = lambda x_t, t: x_0 + error  # noqa: E731
-        terms = jdiff.variational_bound(keys, denoise, schedule, x_0, times)
+        terms = jdiff.likelihood.variational_bound(keys, denoise, schedule, x_0, times)
         return float(sum(terms)) * 2 * math.log(2)
 
     assert bound(off) - bound(0.0) == pytest.approx(loss, rel=1e-4)

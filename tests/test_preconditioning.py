@@ -23,10 +23,12 @@ WRAPPED = jdiff.precondition(silent, SIGMA_DATA)
 
 @pytest.mark.parametrize("t", [1, 60, 200])
 def test_a_silent_network_is_the_denoiser_of_a_gaussian(t):
-    normal = jdiff.gaussian.from_covariance(jnp.zeros(3), SIGMA_DATA**2 * jnp.eye(3))
+    normal = jdiff.closed_form.gaussian.from_covariance(
+        jnp.zeros(3), SIGMA_DATA**2 * jnp.eye(3)
+    )
     denoise = jdiff.make_denoiser(WRAPPED, {}, SCHEDULE, jdiff.PREDICT_X_0, clip=None)
     x_t = jnp.array([0.1, -3.0, 40.0])
-    exact = jdiff.gaussian.denoiser(normal, SCHEDULE)(x_t, t)
+    exact = jdiff.closed_form.gaussian.denoiser(normal, SCHEDULE)(x_t, t)
     np.testing.assert_allclose(denoise(x_t, t), exact, rtol=1e-4, atol=1e-6)
 
 

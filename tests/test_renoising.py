@@ -25,7 +25,7 @@ def bend(x_t, t):
 
 @pytest.mark.parametrize("t", [200, 400, 600])
 def test_churn_starts_the_step_from_a_level_that_much_louder(t):
-    solver = jdiff.churned(RECORD, FLOW, 0.2)
+    solver = jdiff.with_churn(RECORD, FLOW, 0.2)
     x_s = solver.step(KEY, bend, jdiff.SolverState(jnp.zeros(3)), t, 10).x
     louder, s = x_s[3:]
     level = FLOW.sigma / FLOW.alpha
@@ -37,7 +37,7 @@ def test_churn_starts_the_step_from_a_level_that_much_louder(t):
 def test_churn_adds_the_noise_of_the_forward_process():
     """x_u ~ q(x_u | x_t): mean alpha_u / alpha_t x_t, and what is left to sigma_u."""
     t, x_t = 400, jnp.full(20_000, 0.7)
-    x_u = jdiff.churned(RECORD, FLOW, 0.2).step(
+    x_u = jdiff.with_churn(RECORD, FLOW, 0.2).step(
         KEY, bend, jdiff.SolverState(x_t), t, 10
     )
     x_u, u = np.asarray(x_u.x[:-2]), int(x_u.x[-2])
@@ -51,7 +51,7 @@ def test_churn_adds_the_noise_of_the_forward_process():
 @pytest.mark.parametrize("t", [1, 20, 990, 1000])
 def test_outside_its_range_of_noise_churn_does_nothing(t):
     x_t = jnp.array([0.3, -2.0])
-    x_s = jdiff.churned(RECORD, FLOW, 0.2, noise_range=(0.1, 10.0)).step(
+    x_s = jdiff.with_churn(RECORD, FLOW, 0.2, noise_range=(0.1, 10.0)).step(
         KEY, bend, jdiff.SolverState(x_t), t, 0
     )
     np.testing.assert_array_equal(x_s.x, np.float32([0.3, -2.0, t, 0]))
@@ -61,7 +61,10 @@ def test_without_churn_or_correction_the_solver_is_left_as_it_is():
     times = jdiff.timesteps(FLOW, 9)
     heun = jdiff.heun(FLOW)
     expected = jdiff.sample(KEY, bend, heun, times, (2,)).path
-    for solver in (jdiff.churned(heun, FLOW, 0.0), jdiff.corrected(heun, FLOW, 0.0)):
+    for solver in (
+        jdiff.with_churn(heun, FLOW, 0.0),
+        jdiff.with_corrector(heun, FLOW, 0.0),
+    ):
         path = jdiff.sample(KEY, bend, solver, times, (2,)).path
         np.testing.assert_allclose(path, expected, rtol=1e-4, atol=1e-5)
 
@@ -72,7 +75,7 @@ def test_correction_is_a_langevin_step_for_small_shares():
     x_t = jnp.linspace(-1.0, 1.0, 5)
     still = jdiff.Solver(jdiff.SolverState, lambda key, denoise, state, t, s: state)
     state = jdiff.SolverState(x_t)
-    moved = jdiff.corrected(still, schedule, share).step(KEY, bend, state, t, 0).x
+    moved = jdiff.with_corrector(still, schedule, share).step(KEY, bend, state, t, 0).x
     alpha, sigma = float(schedule.alpha[t]), float(schedule.sigma[t])
     score = (alpha * bend(x_t, t) - x_t) / sigma**2
     e = (share * sigma) ** 2 / 2
@@ -80,7 +83,7 @@ def test_correction_is_a_langevin_step_for_small_shares():
     np.testing.assert_allclose(moved, x_t + e * score + math.sqrt(2 * e) * z, atol=1e-6)
 
 
-@pytest.mark.parametrize("make", [jdiff.churned, jdiff.corrected])
+@pytest.mark.parametrize("make", [jdiff.with_churn, jdiff.with_corrector])
 @pytest.mark.parametrize("solver", [jdiff.dpmpp_2m, jdiff.unipc])
 def test_solver_with_a_memory_is_refused(make, solver):
     with pytest.raises(ValueError, match="solver must have no memory"):
@@ -101,16 +104,16 @@ def test_solver_with_a_memory_is_refused(make, solver):
 )
 def test_churn_that_cannot_be_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        jdiff.churned(jdiff.heun(FLOW), FLOW, **arguments)
+        jdiff.with_churn(jdiff.heun(FLOW), FLOW, **arguments)
 
 
 def test_churn_on_a_coarse_schedule_is_refused():
     schedule = jdiff.karras_schedule(10)
     with pytest.raises(ValueError, match=r"no step is near 1\.1 times the noise level"):
-        jdiff.churned(jdiff.heun(schedule), schedule, 0.1)
+        jdiff.with_churn(jdiff.heun(schedule), schedule, 0.1)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
 def test_share_outside_its_range_is_named(share):
     with pytest.raises(ValueError, match=r"share must be in \[0, 1\], got"):
-        jdiff.corrected(jdiff.ddim(FLOW), FLOW, share)
+        jdiff.with_corrector(jdiff.ddim(FLOW), FLOW, share)

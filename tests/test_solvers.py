@@ -23,10 +23,10 @@ SOLVERS = {
     "dpmpp_2m eta 0.5": functools.partial(jdiff.dpmpp_2m, eta=0.5),
     "dpmpp_2m eta 1": functools.partial(jdiff.dpmpp_2m, eta=1.0),
     "unipc": jdiff.unipc,
-    "churned": lambda schedule: jdiff.churned(
+    "churned": lambda schedule: jdiff.with_churn(
         jdiff.heun(schedule), schedule, 0.4, noise_range=(0.3, 2.0)
     ),
-    "corrected": lambda schedule: jdiff.corrected(jdiff.ddim(schedule), schedule),
+    "corrected": lambda schedule: jdiff.with_corrector(jdiff.ddim(schedule), schedule),
 }
 DETERMINISTIC = ["ddim", "heun", "dpmpp_2m", "unipc"]
 STOCHASTIC = [name for name in SOLVERS if name not in DETERMINISTIC]
@@ -293,16 +293,18 @@ def affine_error(normal, schedule, times, *, solver):
     Both maps are affine with the eigenvectors of the covariance, so they commute,
     and pairing by x_T is the optimal plan: E|b + M eps|^2 = |b|^2 + |M|^2.
     """
-    denoise = jdiff.gaussian.denoiser(normal, schedule)
-    law = jdiff.gaussian.marginal(normal, schedule, times[0])
+    denoise = jdiff.closed_form.gaussian.denoiser(normal, schedule)
+    law = jdiff.closed_form.gaussian.marginal(normal, schedule, times[0])
     size = normal.mean.size
 
     def error(eps):
-        x_T = jdiff.gaussian.colour(law, eps)
+        x_T = jdiff.closed_form.gaussian.colour(law, eps)
         x_0 = jdiff.sample(
             KEY, denoise, SOLVERS[solver](schedule), times, (size,), x_T
         ).x_0
-        exact = jdiff.gaussian.probability_flow(normal, schedule, x_T, times[0], 0)
+        exact = jdiff.closed_form.gaussian.probability_flow(
+            normal, schedule, x_T, times[0], 0
+        )
         return x_0 - exact
 
     origin = error(jnp.zeros(size, schedule.alpha.dtype))
@@ -314,7 +316,9 @@ def full_gaussian(size):
     rng = np.random.default_rng(size)
     root = rng.standard_normal((size, size)) / np.sqrt(size)
     covariance = root @ root.T + 0.1 * np.eye(size)
-    return jdiff.gaussian.from_covariance(rng.standard_normal(size), covariance)
+    return jdiff.closed_form.gaussian.from_covariance(
+        rng.standard_normal(size), covariance
+    )
 
 
 @pytest.mark.parametrize(
@@ -346,7 +350,7 @@ def test_solver_converges_to_the_probability_flow_at_its_order(solver, size, pat
 
 # With many steps each may churn little: S_churn = 40 of Karras et al. is 0.04 each.
 MANY = SOLVERS | {
-    "churned": lambda schedule: jdiff.churned(jdiff.heun(schedule), schedule, 0.04),
+    "churned": lambda schedule: jdiff.with_churn(jdiff.heun(schedule), schedule, 0.04),
 }
 
 
@@ -356,8 +360,8 @@ def test_stochastic_solvers_draw_the_mean_and_covariance_of_the_data(solver):
     times = jdiff.timesteps(schedule, 1000)
     mean = np.array([0.5, -0.2], np.float32)
     covariance = np.array([[1.0, 0.6], [0.6, 0.5]], np.float32)
-    normal = jdiff.gaussian.from_covariance(mean, covariance)
-    denoise = jdiff.gaussian.denoiser(normal, schedule)
+    normal = jdiff.closed_form.gaussian.from_covariance(mean, covariance)
+    denoise = jdiff.closed_form.gaussian.denoiser(normal, schedule)
     keys = jax.random.split(KEY, 2000)
 
     @jax.jit
@@ -382,21 +386,25 @@ def ring(num_cells=8):
     angle = np.arange(num_cells, dtype=np.float32) * 2 * np.pi / num_cells
     centres = jnp.stack([jnp.cos(angle), jnp.sin(angle)], 1)
     cells = jax.vmap(
-        lambda centre: jdiff.gaussian.from_covariance(centre, 0.01 * jnp.eye(2))
+        lambda centre: jdiff.closed_form.gaussian.from_covariance(
+            centre, 0.01 * jnp.eye(2)
+        )
     )(centres)
-    return jdiff.gaussian.Mixture(jnp.full(num_cells, -math.log(num_cells)), cells)
+    return jdiff.closed_form.gaussian.Mixture(
+        jnp.full(num_cells, -math.log(num_cells)), cells
+    )
 
 
 def ring_error(solver, schedule, times, num_samples=4000):
     """Wasserstein-2 distance of one coordinate, samples and truth less centres."""
     data = ring()
-    denoise = jdiff.gaussian.mixture_denoiser(data, schedule)
+    denoise = jdiff.closed_form.gaussian.mixture_denoiser(data, schedule)
 
     @jax.jit
     def offsets(keys):
         def one(key):
             key_0, key_eps, key_steps = jax.random.split(key, 3)
-            x_0 = jdiff.gaussian.draw_mixture(key_0, data)
+            x_0 = jdiff.closed_form.gaussian.draw_mixture(key_0, data)
             eps = jax.random.normal(key_eps, (2,))
             x_T = jdiff.q_sample(schedule, x_0, times[0], eps)
             x = jdiff.sample(key_steps, denoise, solver, times, (2,), x_T).x_0

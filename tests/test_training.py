@@ -119,8 +119,8 @@ SCHEDULE = jdiff.cosine_schedule(50)
 @functools.cache
 def tiny_run():
     """(state, jitted step, batch, list of traces of the loss) of a tiny UNet."""
-    network = jdiff.make_unet(2, 16, 1)
-    params = jdiff.init_params(KEY, network, (8, 8, 1))
+    network = jdiff.networks.make_unet(2, 16, 1)
+    params = jdiff.models.init_params(KEY, network, (8, 8, 1))
     optimizer = optax.adam(3e-3)
     diffusion_loss = jdiff.make_diffusion_loss(
         network.apply, SCHEDULE, jdiff.PREDICT_X_0, null_label=2, label_dropout=0.1
@@ -168,9 +168,9 @@ def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
     whole, whole_losses = run_steps(start, 5)
 
     half, first_losses = run_steps(start, 2)
-    jdiff.save_state(tmp_path, 2, half, {"seconds": 1.5})
+    jdiff.storage.save_checkpoint(tmp_path, 2, half, {"seconds": 1.5})
     del half
-    resumed, facts = jdiff.restore_state(tmp_path, start)
+    resumed, facts = jdiff.storage.restore_checkpoint(tmp_path, start)
     resumed, last_losses = run_steps(resumed, 3)
 
     assert facts == {"seconds": 1.5}
@@ -197,8 +197,8 @@ def test_state_can_be_donated_to_the_step():
 
 def mean_loss(params, key, batch):
     """Of a mean of points, with noise of its own; it shows the labels it has seen."""
-    eps = 0.1 * jax.random.normal(key, batch.image.shape)
-    loss = jnp.square(batch.image + eps - params["mean"][None]).mean()
+    eps = 0.1 * jax.random.normal(key, batch.x.shape)
+    loss = jnp.square(batch.x + eps - params["mean"][None]).mean()
     return loss, {"loss": loss, "labels": batch.label}
 
 
@@ -216,7 +216,7 @@ def test_epoch_is_the_loop_of_its_steps_bit_for_bit():
     state = state._replace(key=jax.random.split(state.key)[0])
     one_step = jax.jit(train_step)
     for k, rows in enumerate(metrics["labels"]):
-        state, seen = one_step(state, jdiff.Batch(data.image[rows], rows))
+        state, seen = one_step(state, jdiff.Batch(data.x[rows], rows))
         assert seen["loss"] == metrics["loss"][k]
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(state), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -295,12 +295,12 @@ def test_every_class_is_drawn_equally_often():
 
 def test_an_image_comes_with_its_own_label():
     batch = drawn()
-    np.testing.assert_array_equal(levels(batch.image)[:, 0, 0, 0], batch.label)
+    np.testing.assert_array_equal(levels(batch.x)[:, 0, 0, 0], batch.label)
 
 
 def test_every_image_of_a_class_is_drawn_equally_often():
     batch = drawn()
-    index = levels(batch.image)[np.asarray(batch.label) == 0, 1, 1, 0]
+    index = levels(batch.x)[np.asarray(batch.label) == 0, 1, 1, 0]
     counts = np.bincount(index, minlength=10)
     assert len(counts) == 10
     expected = len(index) / 10
@@ -311,10 +311,10 @@ def test_every_image_of_a_class_is_drawn_equally_often():
 def test_batch_lies_in_minus_1_to_1_and_reaches_both_ends():
     images = np.array([0, 255], np.uint8)[:, None, None, None]
     batch = jdiff.draw_batch(KEY, jdiff.balance(images, np.array([0, 1])), 32)
-    assert set(np.asarray(batch.image).ravel().tolist()) == {-1.0, 1.0}
-    assert batch.image.dtype == jnp.float32
+    assert set(np.asarray(batch.x).ravel().tolist()) == {-1.0, 1.0}
+    assert batch.x.dtype == jnp.float32
 
 
 def test_draw_depends_on_the_key_alone():
-    np.testing.assert_array_equal(drawn(1).image, drawn(1).image)
-    assert (drawn(1).image != drawn(2).image).any()
+    np.testing.assert_array_equal(drawn(1).x, drawn(1).x)
+    assert (drawn(1).x != drawn(2).x).any()

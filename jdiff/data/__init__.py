@@ -2,46 +2,30 @@
 
 from pathlib import Path
 
-from jdiff.data import tfds, toy
-from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, read_npz
-from jdiff.data.emnist import emnist, mnist
-from jdiff.data.folder import open_folder
-from jdiff.data.glyphs import glyphs
-from jdiff.data.points import (
-    Points,
-    check_points,
-    hide_labels,
-    read_points,
-    standardize,
-)
-from jdiff.data.printable import PRINTABLE_CHARS, printable, seed_of
-from jdiff.data.stream import Source, from_dataset, read_all, stream
-
-__all__ = [
-    "EMNIST_CHARS",
-    "PRINTABLE_CHARS",
-    "DataError",
-    "Dataset",
-    "Points",
-    "Source",
-    "check_points",
-    "emnist",
-    "from_dataset",
-    "glyphs",
-    "hide_labels",
-    "load",
-    "load_points",
-    "mnist",
-    "open_folder",
-    "open_source",
-    "printable",
-    "read_all",
-    "read_npz",
-    "read_points",
-    "standardize",
-    "stream",
-    "toy",
-]
+from jdiff.data import points as points
+from jdiff.data import tfds
+from jdiff.data.dataset import EMNIST_CHARS as EMNIST_CHARS
+from jdiff.data.dataset import DataError as DataError
+from jdiff.data.dataset import Dataset as Dataset
+from jdiff.data.dataset import check_labels as check_labels
+from jdiff.data.dataset import read_npz as read_npz
+from jdiff.data.emnist import emnist as emnist
+from jdiff.data.emnist import mnist as mnist
+from jdiff.data.folder import open_folder as open_folder
+from jdiff.data.glyphs import PRINTABLE_CHARS as PRINTABLE_CHARS
+from jdiff.data.glyphs import glyphs as glyphs
+from jdiff.data.glyphs import printable as printable
+from jdiff.data.glyphs import seed_of
+from jdiff.data.points import DENSITIES as DENSITIES
+from jdiff.data.points import Points as Points
+from jdiff.data.points import check_points as check_points
+from jdiff.data.points import hide_labels as hide_labels
+from jdiff.data.points import read_points as read_points
+from jdiff.data.points import standardize as standardize
+from jdiff.data.stream import Source as Source
+from jdiff.data.stream import from_dataset as from_dataset
+from jdiff.data.stream import read_all as read_all
+from jdiff.data.stream import stream as stream
 
 
 def load(
@@ -118,7 +102,7 @@ def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, in
     """The points that a command line names, and how many classes they have.
 
     Args:
-        source: a name in `toy.DENSITIES`, or the path of an .npz file of points in
+        source: a name in `DENSITIES`, or the path of an .npz file of points in
             the plane (see `read_points`).
         num_points: to draw, >= 2; a file has as many as it has.
         seed: of the draw, >= 0.
@@ -127,12 +111,12 @@ def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, in
         DataError: unknown source, or points that are not in the plane.
         ValueError: see `check_points`.
     """
-    density = toy.DENSITIES.get(source)
+    density = DENSITIES.get(source)
     if density:
         return density.draw(num_points, seed), density.num_classes
     if not source.endswith(".npz"):
         raise DataError(
-            f"data must be one of {', '.join(toy.DENSITIES)} or a file that ends in "
+            f"data must be one of {', '.join(DENSITIES)} or a file that ends in "
             f".npz, got {source!r}."
         )
     points, num_classes = read_points(source)

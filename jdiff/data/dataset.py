@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdiff.text import EMNIST_CHARS
+EMNIST_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class DataError(ValueError):
@@ -20,17 +20,17 @@ class Dataset(NamedTuple):
 
     Attributes:
         images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
-        labels: int32 [N]; `labels[i]` stands for `chars[labels[i]]`.
-        chars: one character per class; a tuple of names, if they are longer.
+        labels: int32 [N]; `labels[i]` stands for `classes[labels[i]]`.
+        classes: one character per class; a tuple of names, if they are longer.
     """
 
     images: np.ndarray
     labels: np.ndarray
-    chars: str | tuple[str, ...]
+    classes: str | tuple[str, ...]
 
 
 def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
-    """Returns the `chars` of classes: a string, if every name is one character."""
+    """Returns the classes of these names: a string, if every name is one character."""
     names = tuple(names)
     return "".join(names) if all(len(name) == 1 for name in names) else names
 
@@ -38,7 +38,7 @@ def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
 def check_labels(
     labels: np.ndarray, num_images: int, chars: Sequence[str], where: str
 ) -> None:
-    """Raises unless `labels` name one class in `chars` for each of the images.
+    """Raises unless `labels` name one of the classes for each of the images.
 
     Args:
         labels: integers [N], 0-based.

@@ -3,16 +3,20 @@
 Searched in this order: the `data_dir` argument, `JDIFF_DATA_DIR`, the cache (`jdiff`
 in `$XDG_CACHE_HOME` or `~/.cache`), and at last a download into the cache. A directory
 that somebody named must hold the set: to read another one in silence would hide the
-mistake. So a set that is there but broken is an error too, wherever it lies.
+mistake. So a set that is there but broken is an error too, wherever it lies. The files
+are IDX, gzipped, in a folder or inside a zip.
 
 G. Cohen, S. Afshar, J. Tapson, A. van Schaik. EMNIST: an extension of MNIST to
 handwritten letters. 2017.  Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based
 learning applied to document recognition. 1998.
 """
 
+import gzip
+import math
 import os
 import string
 import zipfile
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +24,12 @@ import numpy as np
 
 from jdiff.data import tfds
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, check_labels
-from jdiff.data.idx import describe, read_idx
-from jdiff.files import user_cache
+from jdiff.storage import user_cache
 
 # EMNIST's mapping files, label by label. bymerge and balanced keep only the small
 # letters that do not look like their capital; letters gives both, here the capital.
 _MERGED = string.digits + string.ascii_uppercase + "abdefghnqrt"
-_EMNIST_CLASSES = {
+EMNIST_CLASSES = {
     "byclass": EMNIST_CHARS,
     "bymerge": _MERGED,
     "balanced": _MERGED,
@@ -68,7 +71,7 @@ def emnist(
     Raises:
         DataError: unknown name or split, a missing or broken set, a failed download.
     """
-    _check_choice("name", name, tuple(_EMNIST_CLASSES))
+    _check_choice("name", name, tuple(EMNIST_CLASSES))
     _check_choice("split", split, _SPLITS)
     stem = f"emnist-{name}-{split}"
     source = _Source(
@@ -81,7 +84,7 @@ def emnist(
     )
     images, labels = _find(source, data_dir)
     first_label = 1 if name == "letters" else 0
-    chars = _EMNIST_CLASSES[name]
+    chars = EMNIST_CLASSES[name]
     return _dataset(images.swapaxes(1, 2), labels, first_label, chars, source)
 
 
@@ -206,3 +209,61 @@ def _read_pair(
     if missing:
         raise DataError(f"{folder} must hold images and labels, got no {missing[0]}.")
     return read_idx(images, ndim=3), read_idx(labels, ndim=1)
+
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
+def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
+    """The bytes of a gzipped IDX file, in the shape that its header gives.
+
+    An IDX file is `0 0 8 ndim` (8: unsigned bytes), `ndim` sizes as big-endian uint32,
+    then the values, the last axis fastest.
+
+    Args:
+        path: the file, on disk or in a zip.
+        ndim: 3 for images, 1 for labels.
+
+    Returns:
+        uint8, `ndim` axes, read-only.
+
+    Raises:
+        DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
+    """
+    raw = _gunzip(path)
+    magic = bytes([0, 0, 8, ndim])
+    start = len(magic) + 4 * ndim
+    if raw[:4] != magic or len(raw) < start:
+        raise DataError(
+            f"{path} must be an IDX file of bytes with {ndim} axes (magic "
+            f"{magic.hex()}), got magic {raw[:4].hex() or 'nothing'}."
+        )
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, len(magic)))
+    if len(raw) - start != math.prod(shape):
+        raise DataError(
+            f"{path} must hold {' x '.join(map(str, shape))} values as its header "
+            f"says, got {len(raw) - start}."
+        )
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
+def _gunzip(path: Path | zipfile.Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            packed = file.read()
+        if packed.startswith(_GZIP_MAGIC):
+            return gzip.decompress(packed)
+    except _DAMAGED as error:
+        raise DataError(
+            f"{path} must be a whole .gz file, got a truncated or damaged one "
+            f"({error}); fetch it again."
+        ) from error
+    raise DataError(f"{path} must be a .gz file, got {describe(packed)}.")
+
+
+def describe(head: bytes) -> str:
+    """In words, what a file that should be an archive is, by its first bytes."""
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return "what looks like a web page, which is what a failed download leaves"
+    return f"a file that starts with {head[:4].hex()}" if head else "an empty file"

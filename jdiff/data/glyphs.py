@@ -5,14 +5,19 @@ so each font's outline is thinned to its centre line and drawn again with a roun
 after the line was slanted, turned, squeezed and bent by a smooth field. The rest is
 what EMNIST does to a scan (Cohen et al. 2017, Fig. 1): fit the character to a box with
 its aspect kept, centre that box, blur, stretch the grey levels to 255.
+
+`printable` joins EMNIST with synthetic glyphs of the marks that it lacks: every
+printable ASCII character but the space.
 """
 
+import string
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset
+from jdiff.data.emnist import emnist
 
 _SIDE = 28  # of an image, in pixels
 _BOX = 22  # that a character fills: EMNIST's median at half ink
@@ -208,3 +213,44 @@ def _ink(line: np.ndarray, max_scale: float, radius: float, blur: float) -> np.n
     level = ((radius - nearest) / blur + 0.5).clip(0.0, 1.0)
     ink = level * level * (3.0 - 2.0 * level)
     return np.rint(255.0 * ink / ink.max()).astype(np.uint8)
+
+
+PRINTABLE_CHARS = EMNIST_CHARS + string.punctuation  # 62 and 32, in code order
+
+_NUM_PER_MARK = {"train": 1000, "test": 200}
+
+
+def printable(
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    num_per_mark: int | None = None,
+) -> Dataset:
+    """EMNIST by class, then synthetic glyphs of the 32 punctuation marks.
+
+    Args:
+        split: "train" or "test". The marks for the test are other glyphs of the same
+            fonts.
+        data_dir: of EMNIST, see `emnist`.
+        num_per_mark: glyphs of each mark, at least 1; by default 1,000 to train with
+            and 200 to test with.
+
+    Returns:
+        images uint8 [N + 32 num_per_mark, 28, 28, 1], N as in `emnist`, whose labels
+        stay; the marks follow, sorted by class. The classes are `PRINTABLE_CHARS`.
+
+    Raises:
+        DataError: what `emnist` or `glyphs` raises.
+    """
+    letters = emnist("byclass", split, data_dir)
+    num = _NUM_PER_MARK[split] if num_per_mark is None else num_per_mark
+    marks = glyphs(num, seed_of(split), string.punctuation)
+    return Dataset(
+        np.concatenate([letters.images, marks.images]),
+        np.concatenate([letters.labels, marks.labels + len(letters.classes)]),
+        PRINTABLE_CHARS,
+    )
+
+
+def seed_of(split: str) -> int:
+    """The seed of the glyphs of a split, "train" or "test"."""
+    return ("train", "test").index(split)

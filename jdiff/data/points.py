@@ -1,9 +1,11 @@
-"""Points with labels: what a set of them has to be, and how it is made ready.
+"""Points with labels: densities in the plane, points of a file, and their scale.
 
-`standardize` brings points to unit size, as a diffusion model wants them, and its
-scale brings them back bit for bit.
+A density is a function (num_points, seed) -> `Points`, of independent draws in units of
+its own. `standardize` brings points to unit size, as a diffusion model wants them, and
+its scale brings them back bit for bit.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -120,3 +122,212 @@ def hide_labels(
     labels = labels.copy()
     labels[hidden] = num_classes
     return labels
+
+
+NOISE = 0.05  # standard deviation around the curves of moons and circles
+ROLL_NOISE = 0.5  # around the swiss roll, whose arms are 2 pi apart
+_CENTRES = 2.0 * np.arange(-2, 3)  # of the Gaussians, along either axis
+_GRID_STD = 0.25
+# Where moons and circles stand when they are one set: at least 0.7 apart.
+_MOONS_AT, _CIRCLES_AT = np.array([-2.25, -0.25]), np.array([1.5, 0.0])
+
+
+class Density(NamedTuple):
+    """A density: draw(num_points, seed) -> Points, with labels 0 .. num_classes - 1."""
+
+    draw: Callable[..., Points]
+    num_classes: int
+
+
+def parabola(num_points: int, seed: int = 0) -> Points:
+    """Returns points around a parabola: x ~ N(0, 4^2), y ~ N(x^2 / 4, 1).
+
+    Args:
+        num_points: N >= 2.
+        seed: >= 0.
+
+    Raises:
+        ValueError: num_points is below 2.
+    """
+    rng = _generator(num_points, seed)
+    x, y = rng.normal(size=(2, num_points))
+    return _points(4.0 * x, 0.25 * (4.0 * x) ** 2 + y, np.zeros(num_points))
+
+
+def moons(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
+    """Returns two interleaved half circles, those of scikit-learn's `make_moons`.
+
+    (cos u, sin u) and (1 - cos u, 1/2 - sin u) with u ~ U(0, pi), plus noise. They
+    come as close as 1/2 to each other. The label says which moon, 0 or 1; unlike
+    there it is drawn, so numbers in the moons vary.
+
+    Args:
+        num_points: N >= 2.
+        seed: >= 0.
+        noise: standard deviation along either axis, >= 0.
+
+    Raises:
+        ValueError: num_points is below 2 or noise below 0.
+    """
+    rng = _generator(num_points, seed, noise)
+    labels, angle = rng.integers(2, size=num_points), rng.uniform(0, np.pi, num_points)
+    return _with_noise(rng, _on_moons(labels, angle), labels, noise)
+
+
+def circles(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
+    """Returns two rings, radii 1 and 1/2 (`make_circles` with `factor=0.5`).
+
+    The label says which ring: 0 is the outer one.
+
+    Args and Raises: as `moons`.
+    """
+    rng = _generator(num_points, seed, noise)
+    labels, angle = rng.integers(2, size=num_points), _turn(rng, num_points)
+    return _with_noise(rng, _on_circles(labels, angle), labels, noise)
+
+
+def moons_and_circles(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
+    """Returns moons to the left (labels 0, 1) and rings to the right (2, 3).
+
+    All four are equally likely and at least 1/2 apart. `nearest_structure` tells which
+    one a point lies on.
+
+    Args and Raises: as `moons`.
+    """
+    rng = _generator(num_points, seed, noise)
+    labels, angle = rng.integers(4, size=num_points), _turn(rng, num_points)
+    left = _on_moons(labels, angle / 2) + _MOONS_AT
+    right = _on_circles(labels - 2, angle) + _CIRCLES_AT
+    curve = np.where(labels[:, None] < 2, left, right)
+    return _with_noise(rng, curve, labels, noise)
+
+
+def checkerboard(num_points: int, seed: int = 0) -> Points:
+    """Returns points uniform on the 8 dark cells of a 4 x 4 board, [-2, 2]^2.
+
+    The label is the number of the cell: 2 row + column // 2, from the lower left.
+
+    Args and Raises: as `parabola`.
+    """
+    rng = _generator(num_points, seed)
+    labels = rng.integers(8, size=num_points)
+    row = labels // 2
+    column = 2 * (labels % 2) + row % 2
+    x, y = rng.uniform(size=(2, num_points))
+    return _points(column + x - 2, row + y - 2, labels)
+
+
+def swiss_roll(num_points: int, seed: int = 0, noise: float = ROLL_NOISE) -> Points:
+    """Returns a spiral, the side view of scikit-learn's `make_swiss_roll`.
+
+    (t cos t, t sin t) with t ~ U(3 pi / 2, 9 pi / 2), plus noise.
+
+    Args and Raises: as `moons`.
+    """
+    rng = _generator(num_points, seed, noise)
+    t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, num_points)
+    curve = np.stack([t * np.cos(t), t * np.sin(t)], 1)
+    return _with_noise(rng, curve, np.zeros(num_points), noise)
+
+
+def gaussian_grid(num_points: int, seed: int = 0) -> Points:
+    """Returns draws from 25 equally likely Gaussians on a 5 x 5 grid.
+
+    Centres 2 (i, j) for i, j = -2 .. 2, standard deviation 1/4. The label is the
+    number of the Gaussian, 5 (i + 2) + (j + 2).
+
+    Args and Raises: as `parabola`.
+    """
+    rng = _generator(num_points, seed)
+    labels = rng.integers(25, size=num_points)
+    centres = np.stack([_CENTRES[labels // 5], _CENTRES[labels % 5]], 1)
+    return _with_noise(rng, centres, labels, _GRID_STD)
+
+
+def gaussian_grid_log_density(points: np.ndarray) -> np.ndarray:
+    """Returns log p of `gaussian_grid` at points, float64[N], in nats.
+
+    The grid is a product: p(x, y) = p(x) p(y), each a mean of 5 Gaussians.
+
+    Args:
+        points: float[N, 2].
+    """
+    gaps = np.asarray(points, np.float64)[..., None] - _CENTRES.reshape(1, 1, -1)
+    exponents = -0.5 * np.square(gaps / _GRID_STD)
+    sums = np.logaddexp.reduce(exponents, axis=-1).sum(-1)
+    return sums - 2.0 * np.log(5.0 * _GRID_STD * np.sqrt(2.0 * np.pi))
+
+
+def nearest_structure(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which curve of `moons_and_circles` is nearest, and how near.
+
+    Distances are to the exact curves. A point of the data has its own label and a
+    distance of at most 4 NOISE but for one in 10,000.
+
+    Args:
+        points: float[N, 2].
+
+    Returns:
+        labels int32[N] in 0 .. 3 and distances float64[N].
+    """
+    points = np.asarray(points, np.float64)
+    left, right = points - _MOONS_AT[None], points - _CIRCLES_AT[None]
+    # Half a turn about the middle of the moons carries one into the other.
+    turned = np.array([[1.0, 0.5]]) - left
+    radius = np.hypot(*right.T)
+    distances = np.stack(
+        [_to_arc(left), _to_arc(turned), abs(radius - 1.0), abs(radius - 0.5)]
+    )
+    return distances.argmin(0).astype(np.int32), distances.min(0)
+
+
+DENSITIES = {
+    "parabola": Density(parabola, 1),
+    "moons": Density(moons, 2),
+    "circles": Density(circles, 2),
+    "moons_and_circles": Density(moons_and_circles, 4),
+    "checkerboard": Density(checkerboard, 8),
+    "swiss_roll": Density(swiss_roll, 1),
+    "gaussian_grid": Density(gaussian_grid, 25),
+}
+
+
+def _generator(num_points: int, seed: int, noise: float = 0.0) -> np.random.Generator:
+    if num_points < 2:
+        raise ValueError(f"num_points must be >= 2, got {num_points}.")
+    if not 0.0 <= noise < np.inf:
+        raise ValueError(f"noise must be >= 0, got {noise}.")
+    return np.random.default_rng(seed)
+
+
+def _turn(rng: np.random.Generator, num_points: int) -> np.ndarray:
+    return rng.uniform(0, 2 * np.pi, num_points)
+
+
+def _on_moons(labels: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    x, y = np.cos(angle), np.sin(angle)
+    inner = np.stack([1.0 - x, 0.5 - y], 1)
+    return np.where(labels[:, None] == 1, inner, np.stack([x, y], 1))
+
+
+def _on_circles(labels: np.ndarray, angle: np.ndarray) -> np.ndarray:
+    radius = np.where(labels == 1, 0.5, 1.0)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+
+
+def _to_arc(points: np.ndarray) -> np.ndarray:
+    """Returns the distance to the upper half of the unit circle, float64[N]."""
+    x, y = points.T
+    to_end = np.hypot(abs(x) - 1.0, y)
+    return np.where(y >= 0, abs(np.hypot(x, y) - 1.0), to_end)
+
+
+def _points(x: np.ndarray, y: np.ndarray, labels: np.ndarray) -> Points:
+    return Points(np.stack([x, y], 1).astype(np.float32), labels.astype(np.int32))
+
+
+def _with_noise(
+    rng: np.random.Generator, curve: np.ndarray, labels: np.ndarray, noise: float
+) -> Points:
+    x, y = (curve + noise * rng.normal(size=curve.shape)).T
+    return _points(x, y, labels)

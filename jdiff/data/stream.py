@@ -26,13 +26,13 @@ class Source(NamedTuple):
             any thread.
         num_images: how many there are; rows count from 0.
         image_shape: (H, W, C).
-        chars: as in `Dataset`.
+        classes: as in `Dataset`.
     """
 
     read: Callable[[Any], tuple[np.ndarray, np.ndarray]]
     num_images: int
     image_shape: tuple[int, ...]
-    chars: str | tuple[str, ...]
+    classes: str | tuple[str, ...]
 
 
 def from_dataset(dataset: Dataset) -> Source:
@@ -62,7 +62,7 @@ def read_all(source: Source) -> Dataset:
         except DataError:
             pool.shutdown(cancel_futures=True)
             raise
-    return Dataset(images, labels, source.chars)
+    return Dataset(images, labels, source.classes)
 
 
 def stream(

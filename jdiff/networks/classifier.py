@@ -10,7 +10,7 @@ import chex
 import haiku as hk
 import jax
 
-from jdiff.networks.unet import space_to_depth
+from jdiff.networks.layers import space_to_depth
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.embeddings import Condition, Conditioning, sinusoidal
+from jdiff.networks.conditioning import Condition, Conditioning, sinusoidal
 
 
 @dataclasses.dataclass

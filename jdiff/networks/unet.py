@@ -4,7 +4,7 @@ The image enters as 2 x 2 patches, so that nearly all arithmetic is 3 x 3
 convolutions of 64 and more channels at half resolution and below: on a CPU
 those run near the matrix-product peak, where thin convolutions at full
 resolution do not. Inside, activations are [H, W, B, C]: a convolution is then a
-few plain matrix products (`jdiff.networks.convolution`).
+few plain matrix products (`jdiff.networks.layers`).
 """
 
 import dataclasses
@@ -17,26 +17,12 @@ import jax
 import jax.numpy as jnp
 import jmp
 
-from jdiff.networks.convolution import Conv2D
-from jdiff.networks.embeddings import Conditioning
+from jdiff.networks.conditioning import Conditioning
+from jdiff.networks.layers import Conv2D, depth_to_space, space_to_depth
 
 # Attention above the lowest level is for few positions: its cost is their square.
 MAX_POSITIONS = 16 * 16
 _MAX_LEVELS = 8
-
-
-def space_to_depth(x: jax.Array) -> jax.Array:
-    """[2H, 2W, C] -> [H, W, 4C]: each 2 x 2 patch becomes channels."""
-    h, w, c = x.shape
-    x = x.reshape(h // 2, 2, w // 2, 2, c)
-    return x.transpose(0, 2, 1, 3, 4).reshape(h // 2, w // 2, 4 * c)
-
-
-def depth_to_space(x: jax.Array) -> jax.Array:
-    """[H, W, 4C] -> [2H, 2W, C]: the inverse of `space_to_depth`."""
-    h, w, c = x.shape
-    x = x.reshape(h, w, 2, 2, c // 4)
-    return x.transpose(0, 2, 1, 3, 4).reshape(2 * h, 2 * w, c // 4)
 
 
 # Of batches [H, W, B, C].

@@ -12,7 +12,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.unet import depth_to_space, space_to_depth
+from jdiff.networks.layers import depth_to_space, space_to_depth
 
 
 @dataclasses.dataclass

@@ -1,0 +1,3 @@
+"""The command `jdiff`."""
+
+from jdiff.cli.main import main as main

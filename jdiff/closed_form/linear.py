@@ -1,0 +1,284 @@
+"""The linear diffusion model of Kurt 2023, in closed form.
+
+"Linear Diffusion: Building a Diffusion Model from linear Components" encodes an image
+by PCA, z = P (x - mean) / scale, adds noise once, at one level, and learns to predict
+it by linear regression:
+
+    eps ~ [z', e, z' e_1, ..., z' e_k],   z' = z + eps,  eps ~ N(0, I)      (1)
+
+with e the one-hot label, its first entry dropped. These features give every class an
+affine map of its own, so Eq. 1 falls apart into one regression per class,
+
+    A_k = Cov(eps, z') Cov(z')^-1,   b_k = E[eps] - A_k E[z']               (2)
+
+and needs moments alone: no feature matrix is ever built. With the noise integrated
+out the moments are known, Cov(z') = C_k + I and Cov(eps, z') = I, where m_k and C_k
+are mean and covariance of the latents of class k; so
+
+    A_k = (C_k + I)^-1,   b_k = -A_k m_k                                    (3)
+
+is the regression on infinitely many draws of noise. An image is made from pure noise
+in one step, x = decode(eps - (A_k eps + b_k)).
+`jdiff.closed_form.gaussian` goes on from here: the same map at every level of noise.
+`LinearDiffusion` is the same behind the interface of the article's own library.
+"""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdiff import storage
+from jdiff.closed_form.moments import (
+    Moments,
+    check_classes,
+    check_images,
+    collect,
+    names_of,
+    principal_axes,
+)
+
+_BATCH = 128  # images generated at once; their matrices take 10 MB
+
+
+class LinearModel(NamedTuple):
+    """The article's model of images of shape S, with L latents and K classes.
+
+    Attributes:
+        mean: of each pixel, float32[*S].
+        scale: standard deviation of each pixel, float32[*S]; 1 where it is constant.
+        components: orthonormal directions of the standardised pixels, float32[L, *S].
+        weights: A_k of Eq. 2, float32[K, L, L].
+        biases: b_k of Eq. 2, float32[K, L].
+        labels: K hashable labels; labels[k] is what class k stands for.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    components: np.ndarray
+    weights: np.ndarray
+    biases: np.ndarray
+    labels: tuple[Hashable, ...]
+
+
+def fit(
+    images: np.ndarray,
+    labels: Sequence[Hashable],
+    num_latents: int = 144,
+    noise: Iterable[np.ndarray] | None = None,
+) -> LinearModel:
+    """Returns the article's model of labelled images, by Eq. 3.
+
+    Args:
+        images: [N, H, W] or [N, H, W, C], any real type and range.
+        labels: N hashable labels, of at least 2 classes with 2 images each.
+        num_latents: L, at most the number of pixels and of images.
+        noise: draws of noise, each float[N, L], for the regression of Eq. 2 on them, as
+            the article does it with one draw; by default the noise is integrated out.
+
+    Raises:
+        ValueError: images or labels cannot be fitted; the message says why.
+    """
+    images = np.asarray(images)
+    names = check_images(images, labels)
+    check_classes(Counter(names), num_latents, math.prod(images.shape[1:]))
+    model = solve(collect([(images, names)]), num_latents)
+    return model if noise is None else _fit_noise(model, images, names, noise)
+
+
+def fit_blocks(
+    blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]], num_latents: int = 144
+) -> LinearModel:
+    """Returns what `fit` does, of blocks (images, labels) that each are seen once."""
+    return solve(collect(blocks), num_latents)
+
+
+def solve(stats: Moments, num_latents: int = 144) -> LinearModel:
+    """Returns the model of images with these moments, by Eq. 3."""
+    mean, scale, components = principal_axes(stats, num_latents)
+    encoder = components.reshape(num_latents, -1) / scale.reshape(1, -1)
+    weights, biases = [], []
+    for center, covariance in zip(stats.means, stats.covariances, strict=True):
+        cov_z = encoder @ covariance @ encoder.T + np.eye(num_latents)
+        weights.append(np.linalg.inv(cov_z))
+        biases.append(-weights[-1] @ (encoder @ (center - mean).ravel()))
+    arrays = mean, scale, components, np.stack(weights), np.stack(biases)
+    float32 = (array.astype(np.float32) for array in arrays)
+    return LinearModel._make([*float32, stats.labels])
+
+
+def encode(model: LinearModel, image: jax.Array) -> jax.Array:
+    """Returns the latents of one image, z = P (x - mean) / scale, float[L]."""
+    return jnp.tensordot(
+        model.components, (image - model.mean) / model.scale, image.ndim
+    )
+
+
+def decode(model: LinearModel, latents: jax.Array) -> jax.Array:
+    """Returns the image of latents, x = mean + scale P^T z, float[*S]."""
+    return model.mean + model.scale * jnp.tensordot(latents, model.components, 1)
+
+
+def predict_noise(model: LinearModel, latents: jax.Array, k: int) -> jax.Array:
+    """Returns the noise in noisy latents of class k, A_k z' + b_k, float[L]."""
+    return jnp.asarray(model.weights)[k] @ latents + jnp.asarray(model.biases)[k]
+
+
+def generate(
+    key: jax.Array, model: LinearModel, labels: Sequence[Hashable]
+) -> np.ndarray:
+    """Returns an image of each label, float32[N, *S], in the units of the training set.
+
+    Image k depends on label k and on `jax.random.fold_in(key, k)` alone."""
+    shape = model.biases.shape[1:]
+    keys = jax.vmap(lambda k: jax.random.fold_in(key, k))(jnp.arange(len(labels)))
+    return denoise(model, labels, jax.vmap(lambda k: jax.random.normal(k, shape))(keys))
+
+
+def denoise(
+    model: LinearModel, labels: Sequence[Hashable], eps: jax.typing.ArrayLike
+) -> np.ndarray:
+    """Returns the images of labels that the model sees in noise eps, float[N, L].
+
+    x = decode(eps - (A_k eps + b_k)), float32[N, *S]
+
+    Raises:
+        ValueError: an unknown label, or noise of another shape.
+    """
+    index = find_labels(model.labels, labels)
+    wanted = (len(index), model.biases.shape[1])
+    if np.shape(eps) != wanted:
+        raise ValueError(f"eps must be {list(wanted)}, got {list(np.shape(eps))}.")
+    arrays = model._replace(labels=())
+    images = np.empty((len(index), *model.mean.shape), np.float32)
+    for start in range(0, len(index), _BATCH):
+        rows = np.minimum(np.arange(start, start + _BATCH), len(index) - 1)
+        batch = _denoise_batch(arrays, index[rows], np.asarray(eps, np.float32)[rows])
+        images[start : start + _BATCH] = batch[: len(index) - start]
+    return images
+
+
+def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.ndarray:
+    """Returns the place of each label among the known ones, int32[N]."""
+    places = {label: place for place, label in enumerate(known)}
+    for label in names_of(labels):
+        if label not in places:
+            raise ValueError(
+                f"labels must be among the {len(places)} that were fitted, "
+                f"got {label!r}."
+            )
+    return np.array([places[label] for label in names_of(labels)], np.int32)
+
+
+def save(path: str | Path, model: LinearModel) -> None:
+    """Writes a model whose labels are str, int, float or tuples of them, in float16.
+
+    Raises:
+        ValueError: another label, or as `jdiff.save_weights`.
+    """
+    arrays = dict(zip(LinearModel._fields[:-1], model[:-1], strict=True))
+    description = {"model": "linear", "labels": labels_to_json(model.labels)}
+    storage.save_weights(path, {"linear": arrays}, description)
+
+
+def load(path: str | Path) -> LinearModel:
+    """Returns the model in a file that `save` wrote; else raises a WeightsError."""
+    params, description = storage.load_weights(path)
+    arrays = params.get("linear", {})
+    if arrays.keys() != set(LinearModel._fields[:-1]):
+        raise storage.WeightsError(
+            f"weights must be of a linear model, got {path}, which holds another."
+        )
+    return LinearModel(**arrays, labels=labels_from_json(description["labels"]))
+
+
+def _fit_noise(
+    model: LinearModel, images: np.ndarray, names: list[Any], noise: Iterable[Any]
+) -> LinearModel:
+    """Returns the model with the regression of Eq. 2 on given draws of noise."""
+    size = model.biases.shape[1]
+    latents = np.asarray(jax.jit(jax.vmap(functools.partial(encode, model)))(images))
+
+    def blocks():
+        for eps in noise:
+            if np.shape(eps) != latents.shape:
+                raise ValueError(
+                    f"noise must be draws of {list(latents.shape)}, "
+                    f"got {list(np.shape(eps))}."
+                )
+            yield np.concatenate([latents + eps, eps], 1), names
+
+    stats = collect(blocks())
+    weights, biases = [], []
+    for mean, cov in zip(stats.means, stats.covariances, strict=True):
+        # Where a class has fewer images than latents, the shortest of the solutions.
+        inverse = np.linalg.pinv(cov[:size, :size], hermitian=True)
+        weights.append(cov[size:, :size] @ inverse)
+        biases.append(mean[size:] - weights[-1] @ mean[:size])
+    return model._replace(
+        weights=np.stack(weights).astype(np.float32),
+        biases=np.stack(biases).astype(np.float32),
+    )
+
+
+def labels_to_json(label: Any) -> Any:
+    """Returns a label, or a tuple of labels, with lists in the place of tuples."""
+    if isinstance(label, tuple):
+        return [labels_to_json(part) for part in label]
+    if isinstance(label, str | int | float):
+        return label
+    raise ValueError(
+        f"labels must be str, int, float or tuples of them to be saved, got {label!r}."
+    )
+
+
+def labels_from_json(label: Any) -> Any:
+    """Returns what `labels_to_json` was given."""
+    return tuple(map(labels_from_json, label)) if isinstance(label, list) else label
+
+
+@jax.jit
+def _denoise_batch(model: LinearModel, index: jax.Array, eps: jax.Array) -> jax.Array:
+    def one(k, eps):
+        return decode(model, eps - predict_noise(model, eps, k))
+
+    return jax.vmap(one)(index, eps)
+
+
+class LinearDiffusion:
+    """The article's model with the interface of its own library, `lineardiffusion`.
+
+    Args:
+        image_size: side of the images; by default found out by `fit`, which takes
+            rectangles and colours as well.
+        latent_size: the latents are latent_size^2 numbers.
+    """
+
+    def __init__(self, image_size: int | None = None, latent_size: int = 12):
+        self.image_size, self.latent_size = image_size, latent_size
+        self.model: LinearModel | None = None
+
+    def fit(self, X: Sequence[Hashable], y: np.ndarray) -> "LinearDiffusion":
+        """Fits the model to labels X and images y as `fit`, and returns it."""
+        shape, side = np.shape(y)[1:], self.image_size
+        if side is not None and shape != (side, side):
+            raise ValueError(f"images must be {side} x {side}, got {list(shape)}.")
+        self.model = fit(y, X, self.latent_size**2)
+        return self
+
+    def predict(self, X: Sequence[Hashable], seed: int = 1337) -> np.ndarray:
+        """Returns an image of each label, in the units of the training images.
+
+        The noise of a seed is that of the article's library, so the images are, too.
+        """
+        if self.model is None:
+            raise ValueError("the model must be fitted before it predicts, got no fit.")
+        size = len(X), self.latent_size**2
+        eps = np.random.default_rng(seed).normal(size=size)
+        return denoise(self.model, X, eps)

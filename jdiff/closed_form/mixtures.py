@@ -1,0 +1,280 @@
+"""Images as mixtures of Gaussians, one for each class: diffusion with linear parts.
+
+The pixels are rotated to their principal axes. On the first L of them the latents of a
+class are a mixture of Gaussians; all further axes share one variance. Nothing is
+trained: cells are found by k-means, and the covariance of a cell is that of its
+images, drawn towards the mean of all cells (`gaussian.fit_mixture`). Since the rotation
+is orthonormal, noise stays white in the latents, and the denoiser of `jdiff.gaussian`,
+exact at each level of noise, carries over to pixels. One cell of full rank is the best
+affine denoiser.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdiff import storage
+from jdiff.closed_form import gaussian, linear, moments
+from jdiff.closed_form.gaussian import Normal, from_covariance
+from jdiff.sampling import Denoiser
+from jdiff.schedules import Schedule
+
+_MIN_VARIANCE = 1e-4  # one grey level of 256: the best likelihood of digits unseen
+_BATCH = 256  # images drawn at once
+
+
+class MixtureModel(NamedTuple):
+    """Mixtures of Gaussians of images of shape S in [-1, 1], one for each class.
+
+    Attributes:
+        mean: of all images, float32[*S].
+        axes: orthonormal directions, float32[L, *S].
+        remainder: variance in all other directions, float32[].
+        mixtures: of the latents [L]; a `gaussian.Mixture` of K cells, whose arrays
+            have a leading axis of classes.
+        labels: hashable; labels[k] is what class k stands for.
+    """
+
+    mean: jax.Array
+    axes: jax.Array
+    remainder: jax.Array
+    mixtures: gaussian.Mixture
+    labels: tuple[Hashable, ...]
+
+
+def fit(
+    images: np.ndarray,
+    labels: Sequence[Hashable],
+    num_cells: int = 64,
+    num_latents: int = 100,
+    rank: int = 30,
+    shrinkage: float = 10.0,
+    seed: int = 0,
+) -> MixtureModel:
+    """Returns the mixtures of labelled images.
+
+    Args:
+        images: uint8[N, H, W] or [N, H, W, C]; 0 becomes -1 and 255 becomes 1.
+        labels: N hashable labels, of at least 2 classes with 2 images each.
+        num_cells: Gaussians of a class, >= 1; fewer get weight in small classes.
+        num_latents: L, at most the number of pixels and of images.
+        rank: variances kept in each cell, in [1, num_latents].
+        shrinkage: n_0 of `gaussian.fit_mixture`, in images, > 0.
+        seed: of the k-means, >= 0.
+
+    Raises:
+        ValueError: as `jdiff.linear.fit`, or an argument is outside its range.
+    """
+    images = np.asarray(images)
+    names = _check(images, labels, num_cells, num_latents, rank, shrinkage)
+    known = moments.in_order(set(names))
+    mean, axes, remainder = _principal_axes(images, num_latents)
+    latents = _encode_all(images, mean, axes)
+    index = linear.find_labels(known, names)
+    rng = np.random.default_rng(seed)
+    mixtures = [
+        gaussian.fit_mixture(
+            rng, latents[index == k], num_cells, rank, shrinkage, _MIN_VARIANCE
+        )
+        for k in range(len(known))
+    ]
+    return MixtureModel(
+        jnp.asarray(mean / 127.5 - 1, jnp.float32),
+        jnp.asarray(axes.reshape(-1, *mean.shape)),
+        jnp.float32(remainder),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *mixtures),
+        known,
+    )
+
+
+def denoiser(model: MixtureModel, schedule: Schedule, k: int) -> Denoiser:
+    """Returns the exact denoiser of class k of the model, (x_t, t) -> E[x_0 | x_t]."""
+    mixture = class_mixture(model, k)
+    denoise_latents = gaussian.mixture_denoiser(mixture, schedule)
+
+    def denoise(x_t, t):
+        alpha, sigma = schedule.alpha[t], schedule.sigma[t]
+        latents, rest = _split(model, x_t - alpha * model.mean)
+        gain = alpha * model.remainder / (alpha**2 * model.remainder + sigma**2)
+        x_0 = jnp.tensordot(denoise_latents(latents, t), model.axes, 1)
+        return model.mean + x_0 + gain * rest
+
+    return denoise
+
+
+def apply(
+    model: MixtureModel, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
+) -> jax.Array:
+    """Returns the estimates of x_0 for a batch, as a network that predicts x_0 does.
+
+    On variance-preserving paths, where alpha^2 = sigmoid(log_snr) = 1 - sigma^2.
+    """
+
+    def one(x_t, log_snr, k):
+        squares = jax.nn.sigmoid(log_snr), jax.nn.sigmoid(-log_snr)
+        level = Schedule(*(jnp.sqrt(square)[None] for square in squares))
+        return denoiser(model, level, k)(x_t, jnp.int32(0))
+
+    return jax.vmap(one)(x_t, log_snr, label)
+
+
+def draw(key: jax.Array, model: MixtureModel, k: int) -> jax.Array:
+    """Returns an exact draw from class k, float32[*S], in one step and not clipped."""
+    key_cell, key_latents, key_rest = jax.random.split(key, 3)
+    leaves = jax.tree.map(jnp.asarray, model.mixtures)
+    cell = jax.random.categorical(key_cell, leaves.log_weights[k])
+    normal = jax.tree.map(lambda leaf: leaf[k, cell], leaves.cells)
+    eps = jax.random.normal(key_latents, normal.mean.shape)
+    _, rest = _split(model, jax.random.normal(key_rest, model.mean.shape))
+    x = jnp.tensordot(gaussian.colour(normal, eps), model.axes, 1)
+    return model.mean + x + jnp.sqrt(model.remainder) * rest
+
+
+def generate(
+    key: jax.Array, model: MixtureModel, labels: Sequence[Hashable]
+) -> np.ndarray:
+    """Returns an image of each label, float32[N, *S], by `draw`, clipped to [-1, 1].
+
+    Image k depends on label k and on `jax.random.fold_in(key, k)` alone."""
+    index = linear.find_labels(model.labels, labels)
+    images = np.empty((len(index), *model.mean.shape), np.float32)
+    for start in range(0, len(index), _BATCH):
+        rows = np.arange(start, start + _BATCH)
+        classes = index[np.minimum(rows, len(index) - 1)]
+        batch = _draw_batch(key, model._replace(labels=()), rows, classes)
+        images[start : start + _BATCH] = batch[: len(index) - start]
+    return images
+
+
+def log_density(
+    model: MixtureModel, schedule: Schedule, x_t: jax.Array, t: int, k: int
+) -> jax.Array:
+    """Returns log p(x_t | class k) in nats, exactly; t = 0 is data."""
+    alpha, sigma = schedule.alpha[t], schedule.sigma[t]
+    latents, rest = _split(model, x_t - alpha * model.mean)
+    mixture = class_mixture(model, k)
+    laws = jax.vmap(gaussian.marginal, (0, None, None))(mixture.cells, schedule, t)
+    inside = gaussian.mixture_log_densities(mixture._replace(cells=laws), latents)
+    variance = alpha**2 * model.remainder + sigma**2
+    num_others = x_t.size - len(latents)
+    outside = jnp.square(rest).sum() / variance
+    outside = outside + num_others * jnp.log(2 * jnp.pi * variance)
+    return jax.nn.logsumexp(inside) - 0.5 * outside
+
+
+def class_mixture(model: MixtureModel, k: int) -> gaussian.Mixture:
+    """Returns the mixture of the latents of class k."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[k], model.mixtures)
+
+
+def save(path: str | Path, model: MixtureModel) -> None:
+    """Writes a model, in float16, as `jdiff.linear.save` does."""
+    cells = {"log_weights": model.mixtures.log_weights}
+    cells |= model.mixtures.cells._asdict()
+    pixels = {name: getattr(model, name) for name in ("mean", "axes", "remainder")}
+    labels = linear.labels_to_json(model.labels)
+    description = {"model": "mixtures", "labels": labels}
+    storage.save_weights(path, {"pixels": pixels, "cells": cells}, description)
+
+
+def load(path: str | Path) -> MixtureModel:
+    """Returns the model in a file that `save` wrote; else raises a WeightsError."""
+    params, description = storage.load_weights(path)
+    if description.get("model") != "mixtures":
+        raise storage.WeightsError(
+            f"weights must be of a mixture model, got {path}, which holds another."
+        )
+    cells = params["cells"]
+    mixtures = gaussian.Mixture(cells.pop("log_weights"), gaussian.Normal(**cells))
+    labels = linear.labels_from_json(description["labels"])
+    pixels = params["pixels"]
+    pixels["remainder"] = pixels["remainder"].reshape(())  # files hold no scalars
+    return MixtureModel(**pixels, mixtures=mixtures, labels=labels)
+
+
+@jax.jit
+def _draw_batch(key, model, rows, classes):
+    def one(row_and_class):
+        row, k = row_and_class
+        return jnp.clip(draw(jax.random.fold_in(key, row), model, k), -1.0, 1.0)
+
+    # Few at once: each takes a copy of the directions of its cell, 2 MB if affine.
+    return jax.lax.map(one, (rows, classes), batch_size=16)
+
+
+def _check(images, labels, num_cells, num_latents, rank, shrinkage):
+    names = moments.check_images(images, labels)
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8, got {images.dtype}.")
+    moments.check_classes(Counter(names), num_latents, math.prod(images.shape[1:]))
+    for name, value, most in (
+        ("num_cells", num_cells, len(images)),
+        ("rank", rank, num_latents),
+    ):
+        if not 1 <= value <= most:
+            raise ValueError(f"{name} must be in [1, {most}], got {value}.")
+    if not 0 < shrinkage < math.inf:
+        raise ValueError(f"shrinkage must be positive and finite, got {shrinkage}.")
+    return names
+
+
+def _split(model: MixtureModel, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the latents of x, and what of x they do not hold."""
+    latents = jnp.tensordot(model.axes, x, x.ndim)
+    return latents, x - jnp.tensordot(latents, model.axes, 1)
+
+
+def _principal_axes(images, num_latents):
+    """Returns mean [*S] in 0 .. 255, axes [L, D], and the variance beyond them."""
+    # As one class: the moments of each are not needed, and take memory.
+    mean, covariance = moments.total_covariance(
+        moments.collect([(images, [0] * len(images))])
+    )
+    variances, vectors = np.linalg.eigh(covariance / 127.5**2)
+    axes = vectors[:, : -num_latents - 1 : -1].T.astype(np.float32)
+    others = variances[:-num_latents]
+    return mean, axes, max(others.mean() if others.size else 0.0, _MIN_VARIANCE)
+
+
+def _encode_all(images: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    latents = np.empty((len(images), len(axes)), np.float32)
+    for start in range(0, len(images), 4096):
+        rows = images[start : start + 4096] - mean[None].astype(np.float32)
+        rows = rows.reshape(len(rows), -1)
+        latents[start : start + 4096] = rows @ axes.T / 127.5
+    return latents
+
+
+def class_normal(model: MixtureModel, k: int) -> Normal:
+    """Returns the Gaussian with the mean and covariance of class k of a model.
+
+    m = sum_i pi_i m_i,  C = sum_i pi_i (C_i + (m_i - m)(m_i - m)^T)
+
+    Args:
+        model: from `mixtures.fit` or `mixtures.load`.
+        k: scalar int in [0, number of classes).
+    """
+    mixture = class_mixture(model, k)
+    cells, shares = mixture.cells, jax.nn.softmax(mixture.log_weights)
+    mean = shares @ cells.mean
+    eye = jnp.eye(mean.size)
+
+    def moment(cell):
+        extra = cell.variances - cell.remainder
+        inside = cell.vectors.T @ (extra[:, None] * cell.vectors)
+        return inside + cell.remainder * eye + jnp.outer(cell.mean, cell.mean)
+
+    square = jnp.tensordot(shares, jax.vmap(moment)(cells), 1)
+    latent = from_covariance(mean, square - jnp.outer(mean, mean))
+    return Normal(
+        model.mean + jnp.tensordot(latent.mean, model.axes, 1),
+        jnp.tensordot(latent.vectors, model.axes, 1),
+        latent.variances,
+        model.remainder,
+    )

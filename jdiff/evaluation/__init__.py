@@ -1,0 +1,37 @@
+"""How good samples are: judge, distances, neighbours, bootstrap, comparison, report."""
+
+from jdiff.evaluation.bootstrap import Estimate as Estimate
+from jdiff.evaluation.bootstrap import bootstrap_fraction as bootstrap_fraction
+from jdiff.evaluation.bootstrap import centred_estimate as centred_estimate
+from jdiff.evaluation.bootstrap import resample_counts as resample_counts
+from jdiff.evaluation.compare import Evaluation as Evaluation
+from jdiff.evaluation.compare import Figures as Figures
+from jdiff.evaluation.compare import chars_of as chars_of
+from jdiff.evaluation.compare import check as check
+from jdiff.evaluation.compare import choose_labels as choose_labels
+from jdiff.evaluation.compare import draw as draw
+from jdiff.evaluation.compare import evaluate as evaluate
+from jdiff.evaluation.compare import reference_splits as reference_splits
+from jdiff.evaluation.distances import frechet_distance as frechet_distance
+from jdiff.evaluation.distances import kernel_distance as kernel_distance
+from jdiff.evaluation.distances import precision_recall as precision_recall
+from jdiff.evaluation.distances import sliced_wasserstein as sliced_wasserstein
+from jdiff.evaluation.judge import LOOK_ALIKES as LOOK_ALIKES
+from jdiff.evaluation.judge import MERGED_CHARS as MERGED_CHARS
+from jdiff.evaluation.judge import SHIPPED_JUDGE as SHIPPED_JUDGE
+from jdiff.evaluation.judge import Judge as Judge
+from jdiff.evaluation.judge import Legibility as Legibility
+from jdiff.evaluation.judge import Reading as Reading
+from jdiff.evaluation.judge import legibility as legibility
+from jdiff.evaluation.judge import load_judge as load_judge
+from jdiff.evaluation.judge import make_classifier as make_classifier
+from jdiff.evaluation.judge import merged_labels as merged_labels
+from jdiff.evaluation.judge import read_images as read_images
+from jdiff.evaluation.judge import read_legibility as read_legibility
+from jdiff.evaluation.neighbours import Copying as Copying
+from jdiff.evaluation.neighbours import copying as copying
+from jdiff.evaluation.neighbours import nearest as nearest
+from jdiff.evaluation.neighbours import square_distances as square_distances
+from jdiff.evaluation.report import as_dict as as_dict
+from jdiff.evaluation.report import format_table as format_table
+from jdiff.evaluation.report import picture as picture

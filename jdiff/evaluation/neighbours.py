@@ -1,0 +1,142 @@
+"""Nearest neighbours, and whether samples are copies of training images."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jdiff.evaluation.bootstrap import Estimate, bootstrap_fraction, resample_counts
+
+NUM_RESAMPLES = 200
+
+
+class Copying(NamedTuple):
+    """How near samples lie to training images, beside fresh real images.
+
+    Attributes:
+        nearer: chance that a sample is nearer to its nearest training image than a
+            real image is to its own; 0.5 for real images.
+        closest: share of samples that are nearer than all but 1 in 100 real images;
+            0.01 for real images.
+    """
+
+    nearer: Estimate
+    closest: Estimate
+
+
+def copying(
+    sample_distances: np.ndarray, real_distances: np.ndarray, seed: int = 0
+) -> Copying:
+    """Returns how near samples lie to training images, beside fresh real images.
+
+    nearer = P(d_sample < d_real) + P(d_sample = d_real) / 2
+
+    The Mann-Whitney statistic of distances to the nearest training image (Meehan et
+    al. 2020, Section 3). A model that stores its training images drives both figures
+    to 1. It cannot tell a copy from a plain shape: clean strokes lie nearer to some
+    training image than real ones with their smudges, so guidance raises `nearer`
+    without copying anything; then look at the neighbours themselves.
+
+    Args:
+        sample_distances: float[N], from `nearest(samples, training images)`.
+        real_distances: float[M], likewise of real images that were not trained on.
+        seed: of the bootstrap over both, >= 0.
+
+    Raises:
+        ValueError: none, another shape, NaN or infinity.
+    """
+    distances = [np.asarray(d, np.float64) for d in (sample_distances, real_distances)]
+    for d in distances:
+        if d.ndim != 1 or not d.size:
+            raise ValueError(f"distances must be [N], N >= 1, got {list(d.shape)}.")
+        if not np.isfinite(d).all():
+            raise ValueError("distances must be finite, got NaN or infinity.")
+    samples, real = distances[0], np.sort(distances[1])
+    counts = [
+        np.vstack([np.ones(len(d)), resample_counts(len(d), NUM_RESAMPLES, seed + i)])
+        for i, d in enumerate(distances)
+    ]
+    below = np.pad(counts[1].cumsum(-1), [(0, 0), (1, 0)]) / len(real)
+    above = 1.0 - 0.5 * sum(
+        below[:, np.searchsorted(real, samples, side)] for side in ("left", "right")
+    )
+    draws = (counts[0] * above).mean(-1)
+    closest = samples < np.quantile(real, 0.01)
+    return Copying(
+        Estimate(float(draws[0]), *map(float, np.quantile(draws[1:], [0.025, 0.975]))),
+        bootstrap_fraction(closest, np.zeros(len(closest), int), seed),
+    )
+
+
+def nearest(
+    queries: np.ndarray, points: np.ndarray, num: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns Euclidean distances to the nearest points, and which these are.
+
+    Found by |x|^2 + |y|^2 - 2 x . y in blocks, so the memory does not grow with the
+    product of the two numbers; the distances of those found are then |x - y|, exactly
+    0 for a copy.
+
+    Args:
+        queries: float[N, ...], N >= 1.
+        points: float[M, ...] of the same trailing shape.
+        num: how many neighbours, in [1, M].
+
+    Returns:
+        (distances float[N, num], ascending; index int[N, num]).
+
+    Raises:
+        ValueError: unequal shapes, none, too few points, NaN or infinity.
+    """
+    queries, points = _as_rows(queries, points)
+    if not 1 <= num <= len(points):
+        raise ValueError(
+            f"num must be in [1, number of points], got {num} with {len(points)}."
+        )
+    distances, places = [], []
+    for rows, squares in square_distances(queries, points):
+        if num == 1:
+            place = squares.argmin(-1)[:, None]
+        else:
+            place = np.argpartition(squares, num - 1)[:, :num]
+        distance = np.linalg.norm(queries[rows, None] - points[place], axis=-1)
+        order = distance.argsort(-1, kind="stable")
+        distances.append(np.take_along_axis(distance, order, -1))
+        places.append(np.take_along_axis(place, order, -1))
+    return np.concatenate(distances), np.concatenate(places)
+
+
+def square_distances(queries, points):
+    """Yields (slice of the queries, squared distances [n, M]) block by block.
+
+    Args:
+        queries: float[N, F].
+        points: float[M, F].
+    """
+    norms = np.square(points).sum(-1)
+    block = max(1, 2**24 // len(points))
+    for start in range(0, len(queries), block):
+        rows = slice(start, start + block)
+        x = queries[rows]
+        squares = (-2.0 * x) @ points.T
+        squares += norms
+        squares += np.square(x).sum(-1)[:, None]
+        yield rows, np.maximum(squares, 0.0, out=squares)
+
+
+def _as_rows(*sets):
+    """Returns sets of vectors or images as float[N, F], or raises a ValueError."""
+    shapes = [np.shape(x) for x in sets]
+    if (
+        not all(shape and all(shape) for shape in shapes)
+        or len({shape[1:] for shape in shapes}) > 1
+    ):
+        raise ValueError(
+            "queries and points must be [N, ...] and [M, ...], got "
+            f"{' and '.join(str(list(shape)) for shape in shapes)}."
+        )
+    rows = [np.reshape(x, (len(x), -1)) for x in sets]
+    # Squares of bytes would wrap around.
+    rows = [x if x.dtype.kind == "f" else x.astype(np.float64) for x in rows]
+    if not all(np.isfinite(np.vdot(x, x)) for x in rows):
+        raise ValueError("queries and points must be finite, got NaN or infinity.")
+    return rows

@@ -1,0 +1,144 @@
+"""Pages as outlines: the edge of the ink as smooth curves, in an SVG file."""
+
+import os
+
+import numpy as np
+
+from jdiff.images import BLACK, WHITE, Colour, check_grey, dpi_option
+from jdiff.storage import atomic_write, check_output
+
+_LEVEL = 127.5  # ink is darker
+_SPACING = 2.5  # pixels from one point of a curve to the next
+_UNITS = 10  # of an SVG file in a pixel: whole numbers are short
+
+# Marching squares. The corners of a square count 1 2   and its sides are   T
+# if they are ink:                                  8 4                    L   R
+# The edge of the ink goes from side to side, ink to its left.               B
+_WAYS = {1: "LT", 2: "TR", 3: "LR", 4: "RB", 5: "LTRB", 6: "TB", 7: "LB"}
+_WAYS |= {8: "BL", 9: "BT", 10: "TRBL", 11: "BR", 12: "RL", 13: "RT", 14: "TL"}
+
+
+def save_svg(
+    path: str | os.PathLike,
+    page: np.ndarray,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+) -> None:
+    """Writes the outlines of a page as an SVG file, whole or not at all.
+
+    Args:
+        path: a name that ends in .svg, in a folder that exists.
+        page: dark on white, uint8[H, W].
+        ink: the colour of what is darker than half.
+        paper: that of the ground; there is none if its alpha is 0.
+        dpi: pixels per inch, in [1, 10000], for the size in inches; by default the
+            size is in pixels.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    path = check_output(path, ".svg")
+    unit = "in" if dpi_option(dpi) else ""
+    curves = "".join(map(_curve, trace_outlines(page)))
+    height, width = page.shape
+    size = [f"{side / (dpi or 1):.6g}{unit}" for side in (width, height)]
+    ground = f'<rect width="100%" height="100%" {_fill(paper)}/>\n' if paper[3] else ""
+    with atomic_write(path) as draft:
+        draft.write_text(
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" '
+            f'height="{size[1]}" viewBox="0 0 {width * _UNITS} {height * _UNITS}">\n'
+            f'{ground}<path {_fill(ink)} fill-rule="evenodd" d="{curves}"/>\n</svg>\n'
+        )
+
+
+def trace_outlines(page: np.ndarray) -> list[np.ndarray]:
+    """Returns the edges of the ink as closed polygons, each float[K, 2] of (x, y).
+
+    They are where the page, linear between the centres of its pixels, passes half
+    grey: marching squares. Ink lies to the left of an edge as one walks along it, and
+    the even-odd rule fills ink and leaves holes.
+
+    Args:
+        page: dark on white, uint8[H, W].
+
+    Raises:
+        ValueError: the page is not as described.
+    """
+    check_grey(page)
+    page = np.pad(page, 1, constant_values=255)
+    width = page.shape[1]
+    ink = (page < _LEVEL).view(np.uint8)
+    case = ink[:-1, :-1] + 2 * ink[:-1, 1:] + 4 * ink[1:, 1:] + 8 * ink[1:, :-1]
+    y, x = np.nonzero((case > 0) & (case < 15))
+    case = case[y, x]
+    # A crossing is known by the pixel left of or above it, and by which of the two.
+    square = 2 * (y * width + x)
+    side = {"T": 0, "L": 1, "R": 3, "B": 2 * width}
+    starts, ends = [], []
+    for value, ways in _WAYS.items():
+        here = square[case == value]
+        for way in (ways[:2], ways[2:]):
+            starts += [here + side[name] for name in way[:1]]
+            ends += [here + side[name] for name in way[1:]]
+    start, end = np.concatenate(starts), np.concatenate(ends)
+    order = np.argsort(start)
+    start, end = start[order], end[order]
+    points = _crossings(page, start)
+    return [points[loop] for loop in _cycles(np.searchsorted(start, end))]
+
+
+def _crossings(page: np.ndarray, crossing: np.ndarray) -> np.ndarray:
+    """Returns where the page, padded by 1, is half grey, float[K, 2]."""
+    flat = page.ravel().astype(np.int16)
+    pixel, is_below = np.divmod(crossing, 2)
+    here = flat[pixel]
+    there = flat[pixel + np.where(is_below, page.shape[1], 1)]
+    part = (_LEVEL - here) / (there - here)
+    y, x = np.divmod(pixel, page.shape[1])
+    return np.stack([x + part * (1 - is_below), y + part * is_below], 1) - 0.5
+
+
+def _cycles(permutation: np.ndarray) -> list[list[int]]:
+    """Returns the cycles of a permutation, int[K]."""
+    following = permutation.tolist()  # single numbers are faster out of an array
+    cycles = []
+    seen = bytearray(len(following))
+    for first in range(len(following)):
+        cycle = []
+        k = first
+        while not seen[k]:
+            seen[k] = True
+            cycle.append(k)
+            k = following[k]
+        if cycle:
+            cycles.append(cycle)
+    return cycles
+
+
+def _curve(polygon: np.ndarray) -> str:
+    """Returns a smooth curve along a polygon, as SVG path data.
+
+    It is a quadratic B-spline, whose pieces are the `q` of SVG, from the middle of
+    one side of its control polygon to the middle of the next.
+    """
+    closed = np.vstack([polygon, polygon[:1]])
+    length = np.hypot(*np.diff(closed, axis=0).T).cumsum()
+    num_points = max(4, round(length[-1] / _SPACING))
+    at = np.arange(num_points) * (length[-1] / num_points)
+    length = np.concatenate([[0.0], length])
+    points = np.stack([np.interp(at, length, axis) for axis in closed.T], 1)
+    # The spline passes (1 6 1) / 8 of its control points, which lies inside bends.
+    neighbours = np.roll(points, 1, 0) + np.roll(points, -1, 0)
+    control = _UNITS * (1.25 * points - 0.125 * neighbours)
+    ends = np.rint((control + np.roll(control, -1, 0)) / 2)
+    starts = np.roll(ends, 1, 0)
+    pieces = np.hstack([np.rint(control) - starts, ends - starts]).astype(int)
+    x, y = starts[0].astype(int)
+    steps = " ".join(map(str, pieces.ravel().tolist())).replace(" -", "-")
+    return f"M{x} {y}q{steps}z"
+
+
+def _fill(colour: Colour) -> str:
+    opacity = "" if colour[3] == 255 else f' fill-opacity="{colour[3] / 255:.3g}"'
+    return 'fill="#{:02x}{:02x}{:02x}"'.format(*colour[:3]) + opacity

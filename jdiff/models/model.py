@@ -1,0 +1,228 @@
+"""A trained model in one value.
+
+`Model` holds what sampling needs: network, weights, schedule, what is predicted, and
+the characters its labels stand for.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdiff import closed_form, diffusion, schedules, storage
+from jdiff.handwriting import STYLES
+from jdiff.models import autoencoders
+from jdiff.networks import Condition, make_residual_mlp, make_unet
+
+# Weights that ship: a UNet of pixels; diffusion of latents, which writes all printable
+# ASCII in a style, and the same distilled to 1 to 4 steps; mixtures of Gaussians.
+SHIPPED = {
+    name: Path(__file__).parents[1] / "weights" / f"{name}_emnist.safetensors"
+    for name in ("unet", "latent", "distilled", "mixture")
+}
+
+# The names under which weights files and scripts speak of these functions.
+PREDICTIONS = {
+    "eps": diffusion.PREDICT_EPS,
+    "x_0": diffusion.PREDICT_X_0,
+    "v": diffusion.PREDICT_V,
+    "score": diffusion.PREDICT_SCORE,
+    "flow": diffusion.PREDICT_FLOW,
+}
+SCHEDULES = {
+    "linear": schedules.linear_schedule,
+    "cosine": schedules.cosine_schedule,
+    "quadratic": schedules.quadratic_schedule,
+    "sigmoid": schedules.sigmoid_schedule,
+    "flow": schedules.flow_schedule,
+    "karras": schedules.karras_schedule,
+}
+
+
+class Model(NamedTuple):
+    """A trained class-conditional image model.
+
+    Attributes:
+        apply: (params, x_t [B, H, W, C], log_snr [B], label [B]) -> output; of latents
+            x_t [B, L], if there are latents.
+        params: the weights.
+        schedule: the path it was trained on.
+        prediction: what the output is.
+        classes: classes[k] is what label k stands for, a character or, in a tuple, a
+            name; len(classes) is the null label.
+        image_shape: (H, W, C).
+        has_null: whether the network knows the null label, so that it can be guided.
+        distilled: whether the network sees the end of a path from anywhere on it, so
+            that `consistency`, and no other solver, samples from it.
+        autoencoder: what makes images of latents, if it is latents that are denoised;
+            params hold its weights, too.
+        has_style: whether the network takes a `Condition`, label and style, for label.
+        guidance: the scale that it is sampled with unless another is asked for; of no
+            use without a null label.
+    """
+
+    apply: Callable[..., jax.Array]
+    params: Any
+    schedule: schedules.Schedule
+    prediction: diffusion.Prediction
+    classes: str | tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    has_null: bool = True
+    distilled: bool = False
+    autoencoder: autoencoders.Autoencoder | None = None
+    has_style: bool = False
+    guidance: float = 2.0
+
+
+def make_condition(model: Model, label: Any, style: Any = None) -> Any:
+    """Returns what the model's network takes for a label.
+
+    Args:
+        model: from `load_model`.
+        label: int[...]; len(model.classes) is "any".
+        style: float[..., 4], for a model with styles; NaN, for a number or for all, is
+            "any".
+    """
+    if not model.has_style:
+        return label
+    if style is None:
+        style = np.full((*np.shape(label), len(STYLES)), np.nan, np.float32)
+    return Condition(label, style)
+
+
+def init_params(
+    key: jax.Array,
+    network: hk.Transformed,
+    image_shape: Sequence[int],
+    has_style: bool = False,
+) -> Any:
+    """Returns fresh weights of a network for images [H, W, C] or points [D]."""
+    x_t = jnp.zeros((1, *image_shape))
+    label: Any = jnp.zeros(1, jnp.int32)
+    if has_style:
+        label = Condition(label, jnp.zeros((1, len(STYLES))))
+    # Jitted, because Haiku's init would otherwise compile op by op.
+    return jax.jit(network.init)(key, x_t, jnp.zeros(1), label)
+
+
+def build_model(description: dict[str, Any], params: Any) -> Model:
+    """Returns the model that a description and its weights stand for.
+
+    Args:
+        description: num_channels, num_blocks, num_levels (2 unless told), image_shape,
+            chars, schedule, num_steps and prediction, as `scripts/train_unet.py` stores
+            them, and distilled, where it is true; or what `scripts/train_latent.py`
+            stores.
+        params: the network's weights, and the autoencoder's.
+
+    Raises:
+        WeightsError: a fact is missing or has a value that is not known here.
+    """
+    try:
+        chars = description["chars"]
+        # JSON knows no tuples; a list could not be an argument of a compiled function.
+        chars = chars if isinstance(chars, str) else tuple(chars)
+        distilled = bool(description.get("distilled", False))
+        has_latents = "autoencoder" in description
+        return Model(
+            _make_network(description).apply,
+            params,
+            SCHEDULES[description["schedule"]](description["num_steps"]),
+            PREDICTIONS[description["prediction"]],
+            chars,
+            tuple(description["image_shape"]),
+            has_null=not distilled,
+            distilled=distilled,
+            autoencoder=autoencoders.build_autoencoder(description)
+            if has_latents
+            else None,
+            has_style=bool(description.get("style", False)),
+            guidance=float(description.get("guidance", 2.0)),
+        )
+    except (KeyError, TypeError) as error:
+        raise storage.WeightsError(
+            f"the weights must describe a network that jdiff knows, got {description} "
+            f"(missing or unknown: {error})."
+        ) from error
+
+
+def _make_network(description: dict[str, Any]) -> hk.Transformed:
+    num_classes = len(description["chars"])
+    if "autoencoder" in description:
+        facts = description["num_features"], description["num_layers"]
+        return make_residual_mlp(num_classes, *facts)
+    sizes = description["num_channels"], description["num_blocks"]
+    # Descriptions from before there was a choice lack it.
+    return make_unet(num_classes, *sizes, description.get("num_levels", 2))
+
+
+def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
+    """Returns fresh weights of the network and, if it has one, of its autoencoder."""
+    network = _make_network(description)
+    if "autoencoder" not in description:
+        return init_params(key, network, description["image_shape"])
+    has_style = bool(description.get("style", False))
+    params = init_params(key, network, (description["num_latents"],), has_style)
+    if has_style:
+        shape = jnp.zeros((len(description["chars"]), len(STYLES)))
+        params["style"] = {"mean": shape, "std": shape}
+    return params | autoencoders.build_autoencoder(description).init(key)
+
+
+def load_model(path: str | Path = "latent") -> Model:
+    """Returns the model in a weights file, or one of those that ship.
+
+    Args:
+        path: of the file; "latent", "unet", "distilled" or "mixture"; or the folder of
+            a run, of its checkpoints or of one of them, the newest of which is taken.
+
+    Raises:
+        WeightsError: the file is missing, truncated, not weights, or of another
+            architecture than it says.
+
+    >>> import jdiff
+    >>> jdiff.load_model("unet").classes
+    '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+    """
+    path = SHIPPED.get(str(path), path)
+    load = storage.load_ema_weights if Path(path).is_dir() else storage.load_weights
+    params, description = load(path)
+    if description.get("model") == "mixtures":
+        return _mixture_model(path)
+    try:
+        model = build_model(description, params)
+        init = functools.partial(_init_all, description=description)
+        expected = jax.eval_shape(init, jax.random.key(0))
+    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
+        raise storage.WeightsError(
+            f"weights must describe a network that can be built, got {path}: {error}"
+        ) from error
+    storage.check_params(params, expected, path)
+    return model
+
+
+def _mixture_model(path: str | Path) -> Model:
+    """Returns the closed-form mixtures in a file as a network that predicts x_0."""
+    fitted = closed_form.mixtures.load(path)
+    chars = "".join(map(str, fitted.labels))
+    if len(chars) != len(fitted.labels) or fitted.mean.ndim != 3:
+        raise storage.WeightsError(
+            f"weights must be of images [H, W, C] of single characters, got {path}: "
+            f"{list(fitted.mean.shape)} of {fitted.labels[:5]}."
+        )
+    height, width, channels = fitted.mean.shape
+    params = jax.tree.map(jnp.asarray, fitted._replace(labels=()))
+    return Model(
+        closed_form.mixtures.apply,
+        params,
+        schedules.cosine_schedule(1000),
+        diffusion.PREDICT_X_0,
+        chars,
+        (height, width, channels),
+        has_null=False,
+    )

@@ -1,0 +1,15 @@
+"""What is on disk: files, weights, checkpoints, fingerprints, compiled programs."""
+
+from jdiff.storage.checkpoints import load_ema_weights as load_ema_weights
+from jdiff.storage.checkpoints import open_checkpoints as open_checkpoints
+from jdiff.storage.checkpoints import restore_checkpoint as restore_checkpoint
+from jdiff.storage.checkpoints import save_checkpoint as save_checkpoint
+from jdiff.storage.compile_cache import enable_compile_cache as enable_compile_cache
+from jdiff.storage.files import atomic_write as atomic_write
+from jdiff.storage.files import check_output as check_output
+from jdiff.storage.files import user_cache as user_cache
+from jdiff.storage.fingerprints import fingerprint as fingerprint
+from jdiff.storage.weights import WeightsError as WeightsError
+from jdiff.storage.weights import check_params as check_params
+from jdiff.storage.weights import load_weights as load_weights
+from jdiff.storage.weights import save_weights as save_weights

@@ -1,0 +1,123 @@
+"""What `jdiff write` writes by default: any printable ASCII, in one hand, legibly."""
+
+import string
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+import jdiff
+from jdiff.cli import main as jdiff_command
+
+FOX = "The quick brown fox jumps over the lazy dog, 1234567890!"
+PRINTABLE = string.digits + string.ascii_letters + string.punctuation
+
+
+@pytest.fixture(scope="module")
+def model():
+    return jdiff.load_model(jdiff.models.SHIPPED["latent"])
+
+
+def draw(model, text, seed):
+    """Glyphs uint8[N, 28, 28] as `jdiff write --seed` draws them."""
+    labels = jdiff.handwriting.encode(text, model.classes)
+    style = jdiff.handwriting.draw_style(seed)
+    batches = jdiff.generate(
+        jax.random.key(seed), model, labels, style=style, with_path=False
+    )
+    return jdiff.images.to_uint8(np.concatenate([batch.x_0 for batch in batches]))[
+        ..., 0
+    ]
+
+
+def test_the_fox_is_read_over_twenty_seeds(model):
+    """95% of letters and digits, look-alikes counted as one, whatever the hand."""
+    letters = [char for char in FOX if char.isalnum()]
+    read = np.array([char.isalnum() for char in FOX if char != " "])
+    judge = jdiff.evaluation.load_judge()
+    shares = [
+        jdiff.evaluation.legibility(
+            judge, draw(model, FOX, seed)[read], letters
+        ).in_context.value
+        for seed in range(20)
+    ]
+    assert np.mean(shares) >= 0.95 and min(shares) >= 0.85
+
+
+def test_every_printable_character_can_be_written(model, tmp_path):
+    assert set(model.classes) == set(PRINTABLE)
+    out = tmp_path / "all.png"
+    argv = ["--no-gif", "--width", "900", "--out", str(out)]
+    jdiff_command(["write", " ".join(PRINTABLE), *argv])
+    assert Image.open(out).width == 900
+
+
+def test_marks_look_like_themselves(model):
+    """A mark's nearest glyph, among others drawn from fonts, is one of its kind."""
+    marks = string.punctuation
+    known = jdiff.data.glyphs(40, seed=2, chars=marks)
+    drawn = np.concatenate([draw(model, marks, seed) for seed in range(6)])
+    flat = known.images.reshape(len(known.images), -1).astype(np.float32)
+    drawn = drawn.reshape(len(drawn), -1).astype(np.float32)
+    distance = np.square(flat).sum(1) - 2 * drawn @ flat.T
+    nearest = known.labels[distance.argmin(1)].reshape(6, len(marks))
+    right = nearest == np.arange(len(marks))
+    assert right.mean() >= 0.85
+    assert (right.sum(0) >= 2).all(), np.array(list(marks))[right.sum(0) < 2]
+
+
+def test_letters_that_repeat_differ(model):
+    glyphs = draw(model, "eeee", 3).astype(int)
+    for k in range(3):
+        assert np.abs(glyphs[k] - glyphs[k + 1]).mean() > 3
+
+
+def test_a_sentence_is_of_one_hand(model):
+    """Slants of one seed's letters scatter less than slants of many hands."""
+    scale = jdiff.handwriting.StyleScale(
+        **jax.tree.map(np.asarray, model.params["style"])
+    )
+    text = "".join(c for c in FOX.replace(" ", "") if c.isalpha())
+    labels = jdiff.handwriting.encode(text, model.classes)
+
+    def styles(seed):
+        measured = jdiff.handwriting.measure_style(draw(model, text, seed)[..., None])
+        return jdiff.handwriting.standardize_style(measured, labels, scale)
+
+    hands = np.stack([styles(seed) for seed in range(12)])[..., :2]
+    within = hands.std(1).mean(0)
+    assert (within < 0.8).all()  # 1 if every letter had a hand of its own
+    requested = np.stack([jdiff.handwriting.draw_style(seed)[:2] for seed in range(12)])
+    for k in range(2):
+        assert np.corrcoef(requested[:, k], hands.mean(1)[:, k])[0, 1] > 0.9
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_long_page_in_bounded_memory(tmp_path):
+    """2,000 characters, animation and all."""
+    words = (FOX + " ") * 36
+    out = tmp_path / "page.png"
+    # Not ru_maxrss: a child begins with its parent's.
+    script = (
+        "import sys; from jdiff.cli import main; main(sys.argv[1:]);"
+        "print(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])"
+    )
+    argv = ["write", words[:2000], "--width", "1200", "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *argv],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert int(done.stdout.split()[-1]) * 1024 < 2e9
+    assert out.exists() and out.with_suffix(".gif").exists()
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".apng"])
+def test_a_two_line_animation_is_small(tmp_path, suffix):
+    out = tmp_path / f"lines{suffix}"
+    jdiff_command(["write", "Dear Ada,\\nthe loop converges!", "--out", str(out)])
+    assert out.stat().st_size <= 1_000_000

@@ -1,0 +1,292 @@
+"""The UNet in several sizes: what they are, what they say, what they cost."""
+
+import functools
+import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import COMPILES_FAST
+from recipes.test_devices import command
+
+import jdiff
+
+pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+plan, presets, records, train_unet = map(
+    importlib.import_module, ("plan", "presets", "records", "train_unet")
+)
+sys.path.remove(str(SCRIPTS))
+TINY = 3, 16, 1, 3  # classes, channels, blocks, levels
+SHALLOW = 3, 16, 1, 1  # four blocks and attention
+HALF = jnp.dtype("bfloat16")
+
+
+def parse(*argv):
+    return train_unet.parse_args([*argv, "--out", "nowhere"])
+
+
+def shapes_of(network, size, num_channels=3):
+    init = functools.partial(
+        jdiff.models.init_params,
+        network=network,
+        image_shape=(size, size, num_channels),
+    )
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+@functools.cache
+def random_params(*sizes):
+    """Weights of which none is 0, rounded as files hold them."""
+    rng = np.random.default_rng(0)
+    shapes = shapes_of(jdiff.networks.make_unet(*sizes), 8)
+    return jax.tree.map(
+        lambda leaf: np.float32(np.float16(0.1 * rng.normal(size=leaf.shape))), shapes
+    )
+
+
+def loss_of(params, network):
+    x_t = jax.random.normal(jax.random.key(1), (2, 8, 8, 3))
+    output = network.apply(params, x_t, jnp.array([-1.0, 2.0]), jnp.array([0, 3]))
+    return jnp.mean(jnp.square(output - 1.0))
+
+
+@functools.cache
+def gradient(**how):
+    """(loss, its gradient) of the shallow network."""
+    params = random_params(*SHALLOW)
+    loss = functools.partial(loss_of, network=jdiff.networks.make_unet(*SHALLOW, **how))
+    lowered = jax.jit(jax.value_and_grad(loss)).lower(params)
+    loss, grads = lowered.compile(compiler_options=plan.HASTE)(params)
+    return float(loss), grads
+
+
+# What they are.
+
+
+@pytest.mark.parametrize("name", presets.PRESETS)
+def test_a_preset_is_a_pyramid_whose_levels_widen(name):
+    args = parse("--preset", name)
+    params = shapes_of(presets.make_network(args, 3), 32)
+    block = re.compile(r"u_net/residual_block_?(\d*)/conv2_d")
+    found = {block.fullmatch(module): group for module, group in params.items()}
+    # In the order in which the network was built.
+    widths = {int(m[1] or 0): g["w"].shape[-1] for m, g in found.items() if m}
+    side = [
+        level * args.num_channels
+        for level in range(1, args.num_levels)
+        for _ in range(args.num_blocks)
+    ]
+    lowest = [args.num_levels * args.num_channels] * 4 * args.num_blocks
+    assert widths == dict(enumerate(side + lowest + side[::-1]))
+    # The lowest level, and both sides of those between it and the first.
+    attention = [
+        module for module in params if re.search("attention(_.)?/linear$", module)
+    ]
+    assert len(attention) == 1 + 2 * (args.num_levels - 2)
+
+
+def test_where_there_are_many_positions_the_lowest_level_alone_has_attention():
+    for size, num in ((64, 3), (128, 1)):
+        params = shapes_of(jdiff.networks.make_unet(3, 16, 0, 3), size)
+        found = [module for module in params if module.endswith("/linear_1")]
+        assert sum("attention" in module for module in found) == num
+
+
+def test_sizes_that_are_given_replace_those_of_the_preset():
+    sizes = {"num_channels": 256, "num_blocks": 0, "num_levels": 1}
+    for name, size in sizes.items():
+        args = vars(parse("--preset", "base", f"--{name.replace('_', '-')}", str(size)))
+        expected = presets.PRESETS["base"] | {name: size}
+        assert {name: args[name] for name in expected} == expected
+    with pytest.raises(SystemExit):
+        parse("--num-levels", "9")
+
+
+def test_the_default_is_what_ships():
+    _, description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])
+    args = vars(parse())
+    sizes = presets.PRESETS["small"]
+    assert {name: args[name] for name in sizes} == sizes
+    assert sizes == {"num_levels": 2} | {
+        k: v for k, v in description.items() if k in sizes
+    }
+
+
+def test_images_that_the_levels_do_not_divide_are_refused(tmp_path):
+    images = np.zeros((4, 12, 8), np.uint8)
+    np.savez(tmp_path / "odd.npz", images=images, labels=np.arange(4), chars="abcd")
+    options = ["--data", tmp_path / "odd.npz", "--preset", "base"]
+    code, _, error = command(*options, "--out", tmp_path / "run")
+    assert code == 2 and not (tmp_path / "run").exists()
+    assert error.endswith("divisible by 8, for 3 levels, got 12 x 8.")
+    with pytest.raises(ValueError, match="divisible by 8, got 12 x 12"):
+        shapes_of(jdiff.networks.make_unet(*TINY), 12)
+
+
+@pytest.mark.parametrize("num_levels", [0, 9, 10**9])
+def test_a_network_has_at_least_one_level_and_not_very_many(num_levels):
+    with pytest.raises(ValueError, match="num_levels must be in"):
+        shapes_of(jdiff.networks.make_unet(3, 16, 0, num_levels), 8)
+
+
+def test_three_levels_come_back_from_a_file(tmp_path):
+    args = parse("--num-channels", "16", "--num-blocks", "1", "--num-levels", "3")
+    source = jdiff.data.Source(None, 0, (8, 8, 3), "abc")
+    description = records.describe(args, source)
+    path = tmp_path / "weights.safetensors"
+    params = random_params(*TINY)
+    jdiff.storage.save_weights(path, params, description)
+    model = jdiff.load_model(path)
+    jax.tree.map(np.testing.assert_array_equal, model.params, params)
+    assert model.apply is jdiff.networks.make_unet(*TINY).apply
+    start = functools.partial(records.start_weights, path, params=params)
+    jax.tree.map(np.testing.assert_array_equal, start(description), params)
+    with pytest.raises(ValueError, match="must be weights of"):
+        start(description | {"num_levels": 2})
+
+
+def test_a_file_that_does_not_tell_its_levels_has_two(tmp_path):
+    _, description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])
+    assert "num_levels" not in description
+    params = jdiff.load_model("unet").params
+    described = description | {"num_levels": 2}
+    start = records.start_weights(jdiff.models.SHIPPED["unet"], described, params)
+    jax.tree.map(np.testing.assert_array_equal, start, params)
+
+
+# What they say, when they compute in another way.
+
+
+def test_gradients_computed_again_are_the_same():
+    (loss, plain), (again, remat) = gradient(), gradient(remat=True)
+    assert loss == pytest.approx(again, rel=1e-6)
+    for got, expected in zip(*map(jax.tree.leaves, (remat, plain)), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(got, expected, rtol=0.0, atol=1e-5 * scale)
+
+
+def test_neither_way_changes_the_weights():
+    plain, other = (
+        jdiff.models.init_params(
+            jax.random.key(0), jdiff.networks.make_unet(*sizes), (8, 8, 3)
+        )
+        for sizes in ((3, 16, 0, 1), (3, 16, 0, 1, True, HALF))
+    )
+    jax.tree.map(np.testing.assert_array_equal, plain, other)
+    assert {leaf.dtype for leaf in jax.tree.leaves(other)} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_learns_what_float32_does():
+    (loss, plain), (rounded, half) = gradient(), gradient(dtype=HALF)
+    assert rounded != loss and rounded == pytest.approx(loss, rel=0.02)
+    for got, expected in zip(*map(jax.tree.leaves, (half, plain)), strict=True):
+        assert got.dtype == jnp.float32
+        error = np.linalg.norm(got - expected) / np.linalg.norm(expected)
+        assert error < 0.1
+
+
+def test_a_step_in_bfloat16_leaves_a_state_in_float32():
+    args = parse("--num-channels", "16", "--num-blocks", "0", "--dtype", "bfloat16")
+    network = presets.make_network(args, 3)
+    loss_fn = jdiff.make_diffusion_loss(
+        network.apply, jdiff.cosine_schedule(10), jdiff.PREDICT_V, 3, 0.1
+    )
+    optimizer = optax.adam(1e-3)
+    step = jdiff.make_train_step(loss_fn, optimizer, 0.9)
+    params = shapes_of(network, 8)
+    init = functools.partial(jdiff.init_train_state, optimizer=optimizer)
+    state = jax.eval_shape(init, jax.random.key(0), params)
+    image = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.float32)
+    batch = jdiff.Batch(image, jax.ShapeDtypeStruct((2,), jnp.int32))
+    after, metrics = jax.eval_shape(step, state, batch)
+    dtypes = functools.partial(jax.tree.map, lambda leaf: leaf.dtype)
+    assert dtypes(after) == dtypes(state) and metrics["loss"].dtype == jnp.float32
+    assert HALF not in jax.tree.leaves(dtypes(state))
+
+
+def operations(dtype):
+    """(name, type of what goes in) of all that a pass through the network does."""
+    loss = functools.partial(
+        loss_of, network=jdiff.networks.make_unet(*TINY, dtype=dtype)
+    )
+
+    def walk(jaxpr):
+        for op in jaxpr.eqns:
+            yield op.primitive.name, op.invars[0].aval.dtype
+            for inner in jax.tree.leaves(
+                list(op.params.values()), is_leaf=lambda leaf: hasattr(leaf, "eqns")
+            ):
+                yield from walk(inner) if hasattr(inner, "eqns") else ()
+
+    return list(walk(jax.make_jaxpr(loss)(random_params(*TINY)).jaxpr))
+
+
+def test_bfloat16_is_for_products_and_never_unasked():
+    assert HALF not in {dtype for _, dtype in operations(None)}
+    half = operations(HALF)
+    products = [dtype for name, dtype in half if name == "conv_general_dilated"]
+    # The last convolution makes the output.
+    assert products[:-1] == [HALF] * (len(products) - 1) and len(products) > 10
+    assert products[-1] == jnp.float32
+    # Moments, and softmax.
+    for precise in ("rsqrt", "exp", "reduce_max"):
+        assert {dtype for name, dtype in half if name == precise} == {
+            jnp.dtype("float32")
+        }
+
+
+# What they cost.
+
+
+def test_bytes_sent_are_those_of_a_ring():
+    program = """
+    %a = (f32[4,8]{1,0}, f32[]) all-reduce(%x, %y), replica_groups={{0,1,2,3}}
+    %b = bf16[16]{0} all-gather(%z), dimensions={0}
+    ROOT %c = f32[2]{0} reduce-scatter(%w), dimensions={0}
+    %d = f32[100]{0} add(%all-reduce, %all-gather.1)
+    """
+    sent = 2 * 3 / 4 * 4 * 33 + 3 / 4 * 2 * 16 + 3 / 4 * 4 * 8
+    assert plan.bytes_sent(program, 4) == sent
+    assert plan.bytes_sent(program, 1) == 0.0
+
+
+@pytest.mark.parametrize("option", ["--devices", "--images"])
+def test_a_plan_is_for_one_device_or_more(option, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["plan.py", option, "0"])
+    with pytest.raises(SystemExit) as stop:
+        plan.main()
+    assert stop.value.code == 2 and "must be >= 1, got" in capsys.readouterr().err
+
+
+def test_a_plan_is_a_table_of_what_devices_hold_and_send(tmp_path):
+    sizes = {"num_channels": 256, "num_blocks": 0, "num_levels": 1}
+    options = [f"--{k.replace('_', '-')}={size}" for k, size in sizes.items()]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "plan.py", *options, "--devices=8", "--images=1"],
+        env=COMPILES_FAST,
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert not list(tmp_path.iterdir())
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines()[2:]]
+    assert [row[:2] for row in rows] == [["8", "copies"], ["8", "in pieces"]]
+    copies, pieces = ([float(number) for number in row[2:]] for row in rows)
+    params = jax.tree.leaves(
+        shapes_of(jdiff.networks.make_unet(10, *sizes.values()), 28, 1)
+    )
+    megabytes = 4 * sum(leaf.size for leaf in params) / 1e6
+    near = functools.partial(pytest.approx, rel=0.03, abs=0.1)
+    # Weights, their average, two moments; gradients are added up in a ring.
+    assert copies[1] == near(4 * megabytes) and copies[3] == near(7 / 4 * megabytes)
+    # Weights are put together before.
+    assert pieces[1] == near(copies[1] / 8) and pieces[3] == near(copies[3] * 3 / 2)
