@@ -12,7 +12,7 @@ from cases import COMPILES_FAST
 
 import jdiff
 
-pytest.importorskip("optax", reason="needs jdiff[train]")
+pytest.importorskip("optax", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
@@ -49,7 +49,7 @@ def test_bad_input_is_one_sentence(argv, says):
 
 
 def test_the_network_in_pytorch_is_the_same_function(monkeypatch):
-    torch = pytest.importorskip("torch", reason="needs jdiff[peers]")
+    torch = pytest.importorskip("torch", reason="needs jdiffusion[peers]")
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import torch_unet
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import jdiff
 from jdiff import writing
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
@@ -32,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="jdiff", description="Diffusion that writes.")
+    version = f"jdiff {jdiff.__version__}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
 
     write = commands.add_parser("write", help="write a sentence in handwriting")

@@ -161,7 +161,7 @@ def _font_folder() -> Path:
     except ImportError as error:
         raise DataError(
             "matplotlib, whose fonts the glyphs are drawn from, must be installed, got "
-            f"{error}: pip install 'jdiff[train]'."
+            f"{error}: pip install 'jdiffusion[train]'."
         ) from error
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 

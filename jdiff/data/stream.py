@@ -133,6 +133,6 @@ def _import_grain() -> Any:
     except ImportError as error:
         raise DataError(
             f"grain must be installed to stream data that do not fit on the device, "
-            f"got {error}: pip install 'jdiff[train]'."
+            f"got {error}: pip install 'jdiffusion[train]'."
         ) from error
     return grain

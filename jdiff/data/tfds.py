@@ -227,7 +227,7 @@ def _import_tfds() -> ModuleType:
 def _not_installed(error: ImportError) -> DataError:
     return DataError(
         "tensorflow-datasets and array_record must be installed for this, got "
-        f"{error}: pip install 'jdiff[train]'."
+        f"{error}: pip install 'jdiffusion[train]'."
     )
 
 

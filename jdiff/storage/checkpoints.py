@@ -156,7 +156,7 @@ def import_orbax() -> Any:
     except ImportError as error:
         raise WeightsError(
             "checkpoints need orbax, which is not installed: pip install "
-            "'jdiff[train]'."
+            "'jdiffusion[train]'."
         ) from error
     return ocp
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import jdiff
 from jdiff import evaluation, models, storage
 from jdiff.cli import main
 
@@ -47,6 +48,13 @@ def test_write_leaves_a_picture_and_an_animation(folder, model):
         "hello_world_2026.gif",
         "hello_world_2026.png",
     ]
+
+
+def test_version_is_the_package_s(capsys):
+    with pytest.raises(SystemExit) as leave:
+        main(["--version"])
+    assert leave.value.code == 0
+    assert capsys.readouterr().out == f"jdiff {jdiff.__version__}\n"
 
 
 def test_python_m_jdiff_is_the_command(folder):

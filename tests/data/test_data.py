@@ -541,8 +541,9 @@ def test_what_a_killed_download_left_is_neither_read_nor_kept(tmp_path, server):
 
 def test_without_tensorflow_datasets_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+    command = re.escape("pip install 'jdiffusion[train]'")
     for call in (data.mnist, data.emnist):
-        with pytest.raises(DataError, match=re.escape("pip install 'jdiff[train]'")):
+        with pytest.raises(DataError, match=command):
             call()
 
 

@@ -17,7 +17,7 @@ import jdiff
 from jdiff import cli, data
 from jdiff.data import DataError
 
-pytest.importorskip("grain", reason="needs jdiff[train]")
+pytest.importorskip("grain", reason="needs jdiffusion[train]")
 feed = sys.modules["feed"]  # which the training script imports
 TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "20"]
 

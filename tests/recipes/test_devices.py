@@ -29,7 +29,7 @@ from safetensors.numpy import load_file
 
 import jdiff
 
-pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
+pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 processes, records, scale, train_unet = map(

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import jdiff
 
-pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
+pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"
 TINY = ["--paths", "8", "--updates", "8", "--batch-size", "8", "--steps", "4"]
 

@@ -17,7 +17,7 @@ from recipes.test_devices import command
 
 import jdiff
 
-pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
+pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 plan, presets, records, train_unet = map(

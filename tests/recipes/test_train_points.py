@@ -14,7 +14,7 @@ from PIL import Image
 
 import jdiff
 
-pytest.importorskip("matplotlib", reason="needs jdiff[train]")
+pytest.importorskip("matplotlib", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = ["--num-features", "8", "--epochs", "2", "--batch-size", "16"]
 TINY += ["--num-points", "100", "--num-samples", "50", "--steps", "4"]

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 
 import jdiff
 
-pytest.importorskip("orbax.checkpoint", reason="needs jdiff[train]")
+pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_unet.py"
 LIKELIHOOD = SCRIPT.with_name("compare_likelihood.py")
 # Blocks take most of the time that a network compiles.
