@@ -2,7 +2,7 @@
 
 A `Denoiser` maps a noisy example and its step to an estimate of x_0. A `Solver`
 uses that estimate to go from step t to an earlier step s (`jdiff.solvers`). `sample`
-scans a solver over a grid of steps (`jdiff.grids`). All of it is written for ONE
+scans a solver over a grid of steps (`jdiff.schedules`). All of it is written for ONE
 example; `jax.vmap` over keys and labels makes a batch, in which example k depends on
 key k and label k alone.
 """

@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+from operator import attrgetter
 
 import pytest
 
@@ -23,6 +24,7 @@ def test_examples_are_true(name):
 
 def test_what_a_newcomer_meets_first_has_an_example():
     names = "linear_schedule cosine_schedule timesteps q_sample sample".split()
-    names += "load_model encode merged_labels generate guide".split()
-    shown = [name for name in names if ">>>" in getattr(jdiff, name).__doc__]
+    names += "guide load_model generate handwriting.encode".split()
+    names += ["evaluation.merged_labels"]
+    shown = [name for name in names if ">>>" in attrgetter(name)(jdiff).__doc__]
     assert shown == names

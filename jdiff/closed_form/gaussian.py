@@ -150,9 +150,9 @@ def denoiser(normal: Normal, schedule: Schedule) -> Denoiser:
     """Returns the exact denoiser of Gaussian data, (x_t, t) -> E[x_0 | x_t].
 
     >>> import jax, jdiff
-    >>> normal = jdiff.gaussian.from_covariance(jax.numpy.ones(2), jax.numpy.eye(2))
-    >>> schedule = jdiff.flow_schedule(10)
-    >>> denoise = jdiff.gaussian.denoiser(normal, schedule)
+    >>> from jdiff.closed_form import gaussian
+    >>> normal = gaussian.from_covariance(jax.numpy.ones(2), jax.numpy.eye(2))
+    >>> denoise = gaussian.denoiser(normal, jdiff.flow_schedule(10))
     >>> denoise(jax.numpy.zeros(2), 10).tolist()   # all is noise: the mean is left
     [1.0, 1.0]
     """
@@ -263,10 +263,11 @@ def analytic_start(solver: Solver, schedule: Schedule, normal: Normal) -> Solver
         normal: mean and covariance of the data that the denoiser is of.
 
     >>> import jax, jdiff
+    >>> from jdiff.closed_form import analytic_start, class_normal, mixtures
     >>> schedule = jdiff.cosine_schedule(1000)
-    >>> mixtures = jdiff.closed_form.mixtures.load(jdiff.models.SHIPPED["mixture"])
-    >>> normal = jdiff.class_normal(mixtures, 3)
-    >>> solver = jdiff.analytic_start(jdiff.unipc(schedule), schedule, normal)
+    >>> model = mixtures.load(jdiff.models.SHIPPED["mixture"])
+    >>> normal = class_normal(model, 3)
+    >>> solver = analytic_start(jdiff.unipc(schedule), schedule, normal)
     >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
     (28, 28, 1)
     """

@@ -19,7 +19,7 @@ are mean and covariance of the latents of class k; so
 
 is the regression on infinitely many draws of noise. An image is made from pure noise
 in one step, x = decode(eps - (A_k eps + b_k)).
-`jdiff.closed_form.gaussian` goes on from here: the same map at every level of noise.
+`gaussian` goes on from here: the same map at every level of noise.
 `LinearDiffusion` is the same behind the interface of the article's own library.
 """
 

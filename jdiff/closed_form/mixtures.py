@@ -4,9 +4,9 @@ The pixels are rotated to their principal axes. On the first L of them the laten
 class are a mixture of Gaussians; all further axes share one variance. Nothing is
 trained: cells are found by k-means, and the covariance of a cell is that of its
 images, drawn towards the mean of all cells (`gaussian.fit_mixture`). Since the rotation
-is orthonormal, noise stays white in the latents, and the denoiser of `jdiff.gaussian`,
-exact at each level of noise, carries over to pixels. One cell of full rank is the best
-affine denoiser.
+is orthonormal, noise stays white in the latents, and the denoiser of
+`gaussian`, exact at each noise level, carries over to pixels. One cell of full rank is
+the best affine denoiser.
 """
 
 import math
@@ -69,7 +69,7 @@ def fit(
         seed: of the k-means, >= 0.
 
     Raises:
-        ValueError: as `jdiff.linear.fit`, or an argument is outside its range.
+        ValueError: as `linear.fit`, or an argument is outside its range.
     """
     images = np.asarray(images)
     names = _check(images, labels, num_cells, num_latents, rank, shrinkage)
@@ -174,7 +174,7 @@ def class_mixture(model: MixtureModel, k: int) -> gaussian.Mixture:
 
 
 def save(path: str | Path, model: MixtureModel) -> None:
-    """Writes a model, in float16, as `jdiff.linear.save` does."""
+    """Writes a model, in float16, as `linear.save` does."""
     cells = {"log_weights": model.mixtures.log_weights}
     cells |= model.mixtures.cells._asdict()
     pixels = {name: getattr(model, name) for name in ("mean", "axes", "remainder")}

@@ -1,6 +1,6 @@
 """Mean and covariance of every class, from one pass over labelled images.
 
-All that the closed-form models (`jdiff.linear`, `jdiff.gaussian`) learn from data is in
+All that the closed-form models (`linear`, `gaussian`, `mixtures`) learn from data is in
 these moments, so no model needs more memory than O(D^2) for each class.
 """
 

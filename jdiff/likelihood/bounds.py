@@ -173,7 +173,7 @@ def bernoulli_decoder(
     Args:
         x_0: image in [-1, 1].
         mean: of its shape, in [-1, 1].
-        std: not used; the other decoders of `jdiff.bound` have one.
+        std: not used; the other decoders of this module have one.
     """
     chex.assert_equal_shape([x_0, mean])
     mean = jnp.clip(mean, -_ALMOST_1, _ALMOST_1)

@@ -15,8 +15,7 @@ class AffineDenoiser(hk.Module):
     f(x_t) = W x_t + b, interpolated linearly in the log-SNR between levels.
 
     Trained by least squares on x_0 it tends to the Gaussian posterior mean at the
-    levels, `jdiff.gaussian.denoiser`, in closed form: the one network of this package
-    whose optimum is known.
+    levels, `jdiff.closed_form.gaussian.denoiser`: its optimum is known.
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1.

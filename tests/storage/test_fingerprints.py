@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdiff import storage
-from jdiff.storage import fingerprint
+from jdiff.storage import fingerprint, fingerprints
 
 ARRAYS = [
     np.linspace(-1.0, 1.0, 24, dtype=np.float32).reshape(2, 3, 4),
@@ -35,4 +34,4 @@ def test_the_place_of_an_entry_counts_and_the_shape_does_not(array):
 
 @pytest.mark.parametrize("array", ARRAYS[:4], ids=lambda array: str(array.dtype))
 def test_it_is_the_same_number_in_pieces_on_devices(array):
-    assert storage._of_pieces(array) == fingerprint(array)
+    assert fingerprints._of_pieces(array) == fingerprint(array)
