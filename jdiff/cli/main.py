@@ -14,6 +14,7 @@ from typing import Any
 
 import jdiff
 from jdiff import writing
+from jdiff.cli import train
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
@@ -58,6 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="F.json for all figures, with the picture F.png")
     add("--num", type=int, default=6200, help="samples to draw with weights")
     add("--natural", action="store_true", help="characters as frequent as in reference")
+
+    training = commands.add_parser(
+        "train", help="train a model of one's own", allow_abbrev=False
+    )
+    training.set_defaults(run=train.run)
+    train.add_options(training)
 
     for command in (write, sample, evaluate):
         add = command.add_argument
