@@ -2,8 +2,8 @@
 
 The core stands here by name: schedules, diffusion, losses, sampling, solvers, guidance,
 training. It needs jax, numpy and chex. The rooms (`jdiff.networks`, `jdiff.data`, ...)
-and the verbs (`load_model`, `generate`) are imported on first use, so nobody waits for,
-or installs, what they do not use.
+and the verbs (`load_model`, `generate`, `write`) are imported on first use, so nobody
+waits for, or installs, what they do not use.
 """
 
 import importlib
@@ -80,12 +80,13 @@ if TYPE_CHECKING:
     from jdiff import storage as storage
     from jdiff.models import generate as generate
     from jdiff.models import load_model as load_model
+    from jdiff.writing import write as write
 
 __version__ = "0.1.0"
 
 _ROOMS = ("closed_form", "data", "evaluation", "extensions", "handwriting", "images")
 _ROOMS += ("likelihood", "models", "networks", "storage")
-_VERBS = {"generate": "models", "load_model": "models"}
+_VERBS = {"generate": "models", "load_model": "models", "write": "writing"}
 
 
 def __getattr__(name: str) -> Any:

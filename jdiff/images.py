@@ -1,21 +1,27 @@
-"""Images as arrays, and arrays as PNG files, in any two colours.
+"""Images as arrays: bytes and floats, several side by side, PNG files.
 
-Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several. A page
-is a grey one, and dark on white: in a file its black becomes ink, its white paper.
+Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several.
 """
 
-import contextlib
 import math
 import os
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageColor
 
 from jdiff.storage import atomic_write, check_output
 
-Colour = tuple[int, int, int, int]  # red, green, blue, alpha, each in [0, 255]
-BLACK: Colour = (0, 0, 0, 255)
-WHITE: Colour = (255, 255, 255, 255)
+
+def from_uint8(images: Any) -> Any:
+    """Returns bytes as images in [-1, 1], x / 127.5 - 1; `to_uint8` undoes it.
+
+    Args:
+        images: uint8, any shape, of NumPy or of JAX.
+
+    Returns:
+        float32 of the same kind and shape.
+    """
+    return images.astype(np.float32) / 127.5 - 1.0
 
 
 def to_uint8(x: np.ndarray) -> np.ndarray:
@@ -74,101 +80,23 @@ def tile(
     return np.pad(grid, [border[::-1], border[::-1], *colours])
 
 
-def parse_colour(name: str) -> Colour:
-    """Returns the colour that a name or #rrggbb stands for, opaque.
-
-    Raises:
-        ValueError: it stands for none.
-
-    >>> parse_colour("navy"), parse_colour("#fff8e7")
-    ((0, 0, 128, 255), (255, 248, 231, 255))
-    """
-    rgb: tuple[int, ...] = ()
-    with contextlib.suppress(ValueError):
-        rgb = ImageColor.getrgb(name)
-    if len(rgb) != 3:
-        raise ValueError(
-            f"a colour must be a name, as navy, or #rrggbb, as #fff8e7, got {name!r}."
-        )
-    return rgb[0], rgb[1], rgb[2], 255
-
-
-def colour_ramp(ink: Colour, paper: Colour, num_levels: int = 256) -> np.ndarray:
-    """Returns the colours from ink to paper, uint8[num_levels, 4].
-
-    They are mixed by weight and opacity, so that the edge of ink on paper that lets
-    the ground shine through has the colour of ink alone.
-    """
-    share = np.linspace(1.0, 0.0, num_levels)[:, None]
-    ink_part, paper_part = share * ink[3], (1.0 - share) * paper[3]
-    alpha = ink_part + paper_part
-    mixed = ink_part * ink[:3] + paper_part * paper[:3]
-    mixed = np.where(alpha > 0, mixed / np.maximum(alpha, 1e-6), ink[:3])
-    return np.rint(np.hstack([mixed, alpha])).astype(np.uint8)
-
-
-def colour_page(page: np.ndarray, colours: np.ndarray) -> Image.Image:
-    """Returns a grey page uint8[H, W] as an image in a ramp of colours uint8[n, 4]."""
-    levels = np.rint(np.arange(256) * ((len(colours) - 1) / 255.0)).astype(np.uint8)
-    image = Image.fromarray(levels[page])
-    image.putpalette(colours[:, :3].tobytes())
-    if colours[:, 3].min() < 255:
-        image.info["transparency"] = colours[:, 3].tobytes()
-    return image
-
-
-def save_png(
-    path: str | os.PathLike,
-    image: np.ndarray,
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-    dpi: float | None = None,
-) -> None:
+def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
     """Writes an image as a PNG file, whole or not at all.
 
     Args:
         path: a name that ends in .png, in a folder that exists.
         image: uint8[H, W] or uint8[H, W, 3].
-        ink: what black becomes; for grey images only.
-        paper: what white becomes; with an alpha of 0 it is transparent.
-        dpi: pixels per inch, in [1, 10000], written to the file.
 
     Raises:
         ValueError: an argument is not as described.
     """
+    from PIL import Image
+
     path = check_output(path, ".png")
     image = np.asarray(image)
     check_images(image, "image", 2)
-    options = dpi_option(dpi)
-    if (ink, paper) == (BLACK, WHITE):
-        picture = Image.fromarray(image)
-    else:
-        check_grey(image)
-        picture = colour_page(image, colour_ramp(ink, paper))
     with atomic_write(path) as draft:
-        picture.save(draft, format="PNG", optimize=True, **options)
-
-
-def dpi_option(dpi: float | None) -> dict[str, tuple[float, float]]:
-    """Returns Pillow's argument for a PNG of so many pixels per inch.
-
-    Raises:
-        ValueError: dpi is not in [1, 10000].
-    """
-    if dpi is None:
-        return {}
-    if not 1 <= dpi <= 10_000:
-        raise ValueError(f"dpi must be in [1, 10000], got {dpi}.")
-    return {"dpi": (dpi, dpi)}
-
-
-def check_grey(page: np.ndarray) -> None:
-    """Raises ValueError if a page is not grey, uint8[H, W], and not empty."""
-    if page.dtype != np.uint8 or page.ndim != 2 or page.size == 0:
-        raise ValueError(
-            f"a page must be grey, uint8[H, W], and not empty, "
-            f"got {page.dtype}{list(page.shape)}."
-        )
+        Image.fromarray(image).save(draft, format="PNG", optimize=True)
 
 
 def check_images(images: np.ndarray, name: str, rank: int) -> None:

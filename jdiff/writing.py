@@ -1,212 +1,195 @@
-"""What `jdiff write` makes of finished glyphs: its options for pages, and their files.
+"""`write`: from a text to a page of handwriting.
 
-The suffix of --out chooses the file: a picture (PNG, SVG) or an animation (GIF, APNG,
-WebP). Without one of the last four, there are a PNG and a GIF.
+A text becomes labels, labels become glyphs by diffusion, and glyphs become a page:
+
+    page = write("Dear Ada", seed=7)        # page.image is uint8[H, W]
+    handwriting.save_page("letter.png", page)
 """
 
-import argparse
-import contextlib
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from jdiff import handwriting
-from jdiff.handwriting import MAX_STYLE, STYLES, draw_style
+from jdiff import handwriting, images, models
+from jdiff.handwriting import (
+    FLUSH_LEFT,
+    JITTER,
+    MARGIN,
+    MAX_STYLE,
+    PEN,
+    STYLES,
+    Alignment,
+    Page,
+)
+from jdiff.sampling import Sample, Solver
+from jdiff.schedules import Schedule, karras_timesteps
 
-ALIGNMENTS = {
-    "left": handwriting.FLUSH_LEFT,
-    "centre": handwriting.CENTRED,
-    "right": handwriting.FLUSH_RIGHT,
-    "justified": handwriting.JUSTIFIED,
-}
-SUFFIXES = (".png", ".gif", ".apng", ".webp", ".svg")
+SEED = 7
+STEPS = 10
+CAP_HEIGHT = 44.0  # pixels
 
-# Bytes of an animation while it is written; a longer page has fewer frames.
-MAX_BYTES = 2**29
+# In the order of `handwriting.STYLES`.
+_STYLE_ARGUMENTS = ("slant", "weight", "letter_width", "roundness")
 
-
-# A pen is thicker by this for a standard deviation of weight, as in EMNIST.
+# A pen is thicker by this factor per standard deviation of weight, as in EMNIST.
 PEN_OF_WEIGHT = 1.25
-WEIGHT = STYLES.index("weight")
+
+# More frames than this make an animation larger, not smoother.
+MAX_FRAMES = 41
 
 
-def add_options(command: argparse.ArgumentParser) -> None:
-    """Gives a command the options that concern its pages."""
-    add = command.add_argument
-    add("--out", type=Path, help="F.png and F.gif; or one F.apng, F.webp, F.svg")
-    add("--no-gif", action="store_true", help="no animation, only the finished page")
-    add("--no-counter", action="store_true", help="no step in the animation")
-    add("--no-hold", action="store_true", help="do not hold the end")
-    add("--width", type=int, help="of the page in pixels; longer lines are wrapped")
-    add("--height", type=int, help="of the page in pixels; by default as needed")
-    add("--size", type=float, default=44.0, help="of a capital in pixels; default 44")
-    add("--margin", type=float, default=handwriting.MARGIN, help="in capitals; 0.6")
-    add("--align", choices=ALIGNMENTS, default="left", help="of the lines")
-    add("--jitter", type=float, default=handwriting.JITTER, help="0: as with a ruler")
-    add("--ink", default="black", help="a colour, as navy or #102040")
-    add("--paper", default="white", help="a colour, as ivory or #fff8e7")
-    add("--transparent", action="store_true", help="paper lets the ground through")
-    add("--dpi", type=float, help="pixels per inch, for .png, .apng and .svg")
+def write(
+    text: str,
+    model: str | Path | models.Model = "latent",
+    *,
+    seed: int = SEED,
+    slant: float | None = None,
+    weight: float | None = None,
+    letter_width: float | None = None,
+    roundness: float | None = None,
+    style_seed: int | None = None,
+    steps: int = STEPS,
+    guidance: float | None = None,
+    solver: Callable[[Schedule], Solver] | None = None,
+    grid: Callable[[Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
+    width: int | None = None,
+    height: int | None = None,
+    size: float = CAP_HEIGHT,
+    margin: float = MARGIN,
+    align: Alignment = FLUSH_LEFT,
+    jitter: float = JITTER,
+    animate: bool = False,
+    progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None = None,
+) -> Page:
+    r"""Returns a text as a page of handwriting.
 
-
-def add_style_options(command: argparse.ArgumentParser) -> None:
-    """Gives a command the options that describe a hand; see `jdiff.style`."""
-    add = command.add_argument
-    add(
-        "--slant",
-        type=float,
-        help="-3: to the left, 0: as most do, 3: to the right",
-    )
-    add("--weight", type=float, help="-3: fine strokes, 3: bold ones")
-    add("--letter-width", type=float, help="-3: narrow letters, 3: wide ones")
-    add("--roundness", type=float, help="-3: angular letters, 3: round ones")
-    add("--style-seed", type=int, help="draws what is not given; by default --seed")
-
-
-def style_of(args: argparse.Namespace, has_style: bool) -> np.ndarray | None:
-    """Returns the style that the options ask for, float[4].
+    The same arguments give the same page. What can be wrong with them raises before
+    the first glyph is drawn, except errors that depend on glyph widths.
 
     Args:
-        args: see `add_style_options`.
-        has_style: of the model; without it the style is None.
+        text: what to write, at most 10,000 characters; "\n" begins a new line.
+        model: a model, a file of weights, or the name of weights that ship: "latent",
+            "unet", "distilled" or "mixture". Up to 4 steps, "latent" means "distilled"
+            unless a solver or guidance is given.
+        seed: of the glyphs, and of the style unless style_seed is given, [0, 2^32).
+        slant: of the hand, in standard deviations from the average one, in [-3, 3]:
+            -3 leans to the left, 3 to the right. None: `style_seed` chooses.
+        weight: likewise; -3 is fine, 3 is bold.
+        letter_width: likewise; -3 is narrow, 3 is wide.
+        roundness: likewise; -3 is angular, 3 is round.
+        style_seed: >= 0, chooses what of the style is not given.
+        steps: of the solver, in [1, T].
+        guidance: 0 ignores the letter, 1 follows it, more exaggerates it; by default
+            what suits the model.
+        solver: schedule -> Solver, as `jdiff.ddim`; by default what suits the model.
+        grid: (schedule, steps) -> descending steps, as `jdiff.timesteps`.
+        width: of the page in pixels; longer lines are wrapped. By default as wide as
+            the longest line.
+        height: of the page in pixels; by default as the lines need.
+        size: height of a capital in pixels.
+        margin: paper around the text, in heights of a capital, [0.1, 10].
+        align: one of the `Alignment`s in `jdiff.handwriting`.
+        jitter: how far a glyph may stray from its line, in heights of a capital,
+            [0, 0.1]; 0 is a ruler.
+        animate: whether the page keeps the path out of noise as frames.
+        progress: (batches, number of glyphs) -> the same batches; shows how far it is.
 
     Raises:
-        ValueError: an option is outside its range, or of no use to the model.
+        ValueError: an argument is not as described, the model cannot write the text, or
+            it does not fit on the page.
+
+    >>> import jdiff
+    >>> page = jdiff.write("hi", steps=1)
+    >>> page.image.dtype, page.image.ndim
+    (dtype('uint8'), 2)
     """
-    given = {name: getattr(args, name) for name in _STYLE_OPTIONS}
-    used = [_flag(name) for name, value in given.items() if value is not None]
-    if not has_style:
-        if used:
-            names = ", ".join(used)
-            raise ValueError(f"this model has no styles (--model latent has): {names}.")
-        return None
-    seed = given.pop("style_seed")
-    if seed is not None and seed < 0:
-        raise ValueError(f"--style-seed must be >= 0, got {seed}.")
-    for name, value in given.items():
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be in [0, 2^32), got {seed}.")
+    layout: dict[str, Any] = {"cap_height": size, "width": width, "height": height}
+    layout |= {"margin": margin, "jitter": jitter}
+    handwriting.check_page(text, **layout)
+    given = (slant, weight, letter_width, roundness)
+    chosen = _choose_style(given, seed if style_seed is None else style_seed)
+    if not isinstance(model, models.Model):
+        model = models.load_model(
+            models.suit_steps(model, steps, solver=solver, guidance=guidance)
+        )
+    labels = _encode(text, model)
+    if not model.has_style:
+        _check_no_style(given, style_seed)
+    style = chosen if model.has_style else None
+    batches: Iterable[Sample] = models.generate(
+        jax.random.key(seed),
+        model,
+        labels,
+        steps,
+        guidance,
+        solver,
+        grid,
+        with_path=animate,
+        style=style,
+    )
+    if progress is not None:
+        batches = progress(batches, len(labels))
+    frames = np.unique(np.linspace(0, steps, MAX_FRAMES).round().astype(int))
+    glyphs, path = _to_bytes(batches, frames if animate else None)
+    if style is not None:
+        pen = PEN * PEN_OF_WEIGHT ** style[STYLES.index("weight")]
+        layout |= {"pen": pen}
+    return handwriting.glyph_page(
+        handwriting.typeset(text, glyphs, align=align, **layout),
+        glyphs,
+        path,
+        np.asarray(grid(model.schedule, steps))[frames] if animate else None,
+    )
+
+
+def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:
+    """Returns the style, float64[4]: what is given, the rest drawn.
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+    if style_seed < 0:
+        raise ValueError(f"style_seed must be >= 0, got {style_seed}.")
+    for name, value in zip(_STYLE_ARGUMENTS, given, strict=True):
         if value is not None and not abs(value) <= MAX_STYLE:
-            raise ValueError(f"{_flag(name)} must be in [-3, 3], got {value}.")
-    drawn = draw_style(args.seed if seed is None else seed)
-    pairs = zip(given.values(), drawn, strict=True)
+            raise ValueError(f"{name} must be in [-3, 3], got {value}.")
+    drawn = handwriting.draw_style(style_seed)
+    pairs = zip(given, drawn, strict=True)
     return np.array([own if value is None else value for value, own in pairs])
 
 
-# In the order of `jdiff.style.STYLES`.
-_STYLE_OPTIONS = ("slant", "weight", "letter_width", "roundness", "style_seed")
+def _check_no_style(given: tuple[float | None, ...], style_seed: int | None) -> None:
+    pairs = zip((*_STYLE_ARGUMENTS, "style_seed"), (*given, style_seed), strict=True)
+    used = [name for name, value in pairs if value is not None]
+    if used:
+        raise ValueError(
+            f"the model has no styles (latent has some), got {', '.join(used)}."
+        )
 
 
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+def _encode(text: str, model: models.Model) -> np.ndarray:
+    """Returns the labels of a text, int[N], if the model can write it."""
+    if not isinstance(model.classes, str):
+        got = ", ".join(model.classes[:5])
+        raise ValueError(f"the weights must draw characters, to write, got {got}.")
+    if model.image_shape[2] != 1:
+        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
+    return handwriting.encode(text, model.classes)
 
 
-def check_options(args: argparse.Namespace, text: str) -> list[Path]:
-    """Returns the files that will be written. Call it before sampling.
-
-    Raises:
-        ValueError: an option is wrong, or the text cannot fit on the page.
-    """
-    from jdiff import handwriting, images, storage
-
-    out = args.out or Path(_slug(text) + ".png")
-    suffix = out.suffix.lower()
-    if suffix not in ("", *SUFFIXES):
-        raise ValueError(f"--out must end in {', '.join(SUFFIXES)}, got {out}.")
-    outputs = [out]
-    if suffix in ("", ".png", ".gif"):
-        outputs = [out.with_suffix(".png"), out.with_suffix(".gif")]
-        outputs = outputs[:1] if args.no_gif else outputs
-    for output in outputs:
-        storage.check_output(output)
-    handwriting.check_page(text, **_page_options(args))
-    colours = _colours(args)
-    if colours["ink"] == colours["paper"]:
-        raise ValueError(f"--ink must differ from --paper, got {args.ink} for both.")
-    images.dpi_option(args.dpi)
-    if suffix == ".webp":
-        if args.dpi is not None:
-            raise ValueError("--dpi is for .png, .apng and .svg, got a .webp file.")
-        handwriting.check_size((args.width or 1, args.height or 1), suffix)
-    return outputs
-
-
-def save(
-    args: argparse.Namespace,
-    text: str,
-    outputs: list[Path],
-    glyphs: np.ndarray,
-    path: np.ndarray | None,
-    steps: Sequence[int],
-    style: np.ndarray | None = None,
-) -> None:
-    """Writes all files, or none.
-
-    Args:
-        args: see `add_options`.
-        text: what the glyphs say.
-        outputs: from `check_options`.
-        glyphs: finished, uint8[N, h, w].
-        path: their states, uint8[F, N, h, w]; None if there is no animation.
-        steps: int[F].
-        style: of the glyphs, float[4]; a bold hand has a thick pen.
-
-    Raises:
-        ValueError: the glyphs do not fit on the page, or it not in the file.
-    """
-    from jdiff import handwriting, images, storage
-
-    options = _page_options(args) | {"align": ALIGNMENTS[args.align]}
-    if style is not None:
-        options["pen"] = handwriting.PEN * PEN_OF_WEIGHT ** style[WEIGHT]
-    layout = handwriting.typeset(text, glyphs, **options)
-    if path is None:
-        path, steps = glyphs[None], steps[-1:]
-    num_bytes = len(path) * layout.height * layout.width
-    thinned = slice(None, None, -max(1, -(-num_bytes // MAX_BYTES)))
-    path, steps = path[thinned][::-1], steps[thinned][::-1]
-    timing: dict[str, Any] = {
-        "steps": None if args.no_counter or args.no_gif else steps,
-        "hold": 1 if args.no_hold else 20,
-    }
-    colours = _colours(args)
-    page = images.on_paper(handwriting.compose(layout, glyphs))
-    frames = map(images.on_paper, handwriting.compose_frames(layout, path))
-    with contextlib.ExitStack() as stack:
-        for output in outputs:
-            draft = stack.enter_context(storage.atomic_write(output))
-            match output.suffix.lower():
-                case ".png":
-                    images.save_png(draft, page, dpi=args.dpi, **colours)
-                case ".svg":
-                    handwriting.save_svg(draft, page, dpi=args.dpi, **colours)
-                case ".gif":
-                    handwriting.save_gif(draft, frames, **timing, **colours)
-                case ".webp":
-                    handwriting.save_webp(draft, frames, **timing, **colours)
-                case ".apng":
-                    options = timing | colours | {"dpi": args.dpi}
-                    handwriting.save_apng(draft, frames, **options)
-
-
-def is_animated(output: Path) -> bool:
-    """Returns whether a file of this name holds an animation."""
-    return output.suffix.lower() in (".gif", ".apng", ".webp")
-
-
-def _page_options(args: argparse.Namespace) -> dict[str, Any]:
-    options = {name: getattr(args, name) for name in ("width", "height", "margin")}
-    return options | {"cap_height": args.size, "jitter": args.jitter}
-
-
-def _colours(args: argparse.Namespace) -> dict[str, Any]:
-    from jdiff import images
-
-    ink, paper = images.parse_colour(args.ink), images.parse_colour(args.paper)
-    return {"ink": ink, "paper": (*paper[:3], 0) if args.transparent else paper}
-
-
-def _slug(text: str) -> str:
-    """Returns a file name for a text: "Hello World" -> "hello_world"."""
-    return re.sub(r"\W+", "_", text.lower()).strip("_")[:60] or "jdiff"
+def _to_bytes(
+    batches: Iterable[Sample], frames: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns glyphs, uint8[N, H, W], and some frames of their path."""
+    glyphs, paths = [], []
+    for batch in batches:
+        glyphs.append(images.to_uint8(np.asarray(batch.x_0)[..., 0]))
+        if frames is not None:
+            paths.append(images.to_uint8(np.asarray(batch.path)[:, frames][..., 0]))
+    path = np.concatenate(paths).swapaxes(0, 1) if paths else None
+    return np.concatenate(glyphs), path

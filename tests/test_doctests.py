@@ -24,7 +24,7 @@ def test_examples_are_true(name):
 
 def test_what_a_newcomer_meets_first_has_an_example():
     names = "linear_schedule cosine_schedule timesteps q_sample sample".split()
-    names += "guide load_model generate handwriting.encode".split()
+    names += "guide load_model generate write handwriting.encode".split()
     names += ["evaluation.merged_labels"]
     shown = [name for name in names if ">>>" in attrgetter(name)(jdiff).__doc__]
     assert shown == names

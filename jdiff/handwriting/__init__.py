@@ -1,17 +1,13 @@
-"""From glyphs to pages: text, style, ink, layout, pages, file formats."""
+"""From glyphs to pages: text, style, layout, pages, file formats."""
 
-from jdiff.handwriting.formats import check_size as check_size
+from jdiff.handwriting.formats import BLACK as BLACK
+from jdiff.handwriting.formats import WHITE as WHITE
+from jdiff.handwriting.formats import Colour as Colour
+from jdiff.handwriting.formats import parse_colour as parse_colour
 from jdiff.handwriting.formats import save_apng as save_apng
 from jdiff.handwriting.formats import save_gif as save_gif
+from jdiff.handwriting.formats import save_png as save_png
 from jdiff.handwriting.formats import save_webp as save_webp
-from jdiff.handwriting.ink import ASCENT as ASCENT
-from jdiff.handwriting.ink import DESCENT as DESCENT
-from jdiff.handwriting.ink import WIDEST as WIDEST
-from jdiff.handwriting.ink import X_HEIGHT as X_HEIGHT
-from jdiff.handwriting.ink import ink_boxes as ink_boxes
-from jdiff.handwriting.ink import ink_sizes as ink_sizes
-from jdiff.handwriting.ink import kern_pairs as kern_pairs
-from jdiff.handwriting.layout import BEARING as BEARING
 from jdiff.handwriting.layout import CENTRED as CENTRED
 from jdiff.handwriting.layout import FLUSH_LEFT as FLUSH_LEFT
 from jdiff.handwriting.layout import FLUSH_RIGHT as FLUSH_RIGHT
@@ -19,18 +15,17 @@ from jdiff.handwriting.layout import JITTER as JITTER
 from jdiff.handwriting.layout import JUSTIFIED as JUSTIFIED
 from jdiff.handwriting.layout import MARGIN as MARGIN
 from jdiff.handwriting.layout import PEN as PEN
-from jdiff.handwriting.layout import WORD_SPACE as WORD_SPACE
 from jdiff.handwriting.layout import Alignment as Alignment
 from jdiff.handwriting.layout import Layout as Layout
-from jdiff.handwriting.layout import break_lines as break_lines
 from jdiff.handwriting.layout import check_page as check_page
-from jdiff.handwriting.layout import paragraphs as paragraphs
-from jdiff.handwriting.layout import place_glyphs as place_glyphs
-from jdiff.handwriting.layout import read_words as read_words
-from jdiff.handwriting.layout import stray as stray
 from jdiff.handwriting.layout import typeset as typeset
+from jdiff.handwriting.page import ANIMATIONS as ANIMATIONS
+from jdiff.handwriting.page import Page as Page
+from jdiff.handwriting.page import check_page_file as check_page_file
 from jdiff.handwriting.page import compose as compose
 from jdiff.handwriting.page import compose_frames as compose_frames
+from jdiff.handwriting.page import glyph_page as glyph_page
+from jdiff.handwriting.page import save_page as save_page
 from jdiff.handwriting.style import MAX_STYLE as MAX_STYLE
 from jdiff.handwriting.style import STYLES as STYLES
 from jdiff.handwriting.style import StyleScale as StyleScale

@@ -1,33 +1,134 @@
-"""Animations of a page as files: GIF, APNG, WebP.
+"""Pages as files: their colours, PNG, and animations as GIF, APNG and WebP.
 
-An animation is a sequence of pages, dark on white, which may be made one by one.
-While it is written, each takes one byte a pixel.
+A page is grey, uint8[H, W], and dark on white: in a file its black becomes ink and its
+white becomes paper. An animation is a sequence of pages, which may be made one by one;
+while it is written, each takes one byte a pixel.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from jdiff.images import (
-    BLACK,
-    WHITE,
-    Colour,
-    check_grey,
-    colour_page,
-    colour_ramp,
-    dpi_option,
-)
 from jdiff.storage import atomic_write, check_output
 
-# More levels make noise, which hardly compresses, far larger.
-_GIF_LEVELS = 8
-_LEVELS = 16
+if TYPE_CHECKING:
+    from PIL import Image
+
+Colour = tuple[int, int, int, int]  # red, green, blue, alpha, each in [0, 255]
+BLACK: Colour = (0, 0, 0, 255)
+WHITE: Colour = (255, 255, 255, 255)
+
+# More greys make noise, which hardly compresses, far larger.
+_GIF_GREYS = 8
+_GREYS = 16
 _LONGEST_SIDE = {".gif": 65_535, ".webp": 16_383}  # pixels that they can count
 _COUNTER_SIZE = 13  # of the step counter's letters, in pixels
 _COUNTER_GREY = 120
+
+
+def parse_colour(name: str) -> Colour:
+    """Returns the colour that a name or #rrggbb stands for, opaque.
+
+    Raises:
+        ValueError: it stands for none.
+
+    >>> parse_colour("navy"), parse_colour("#fff8e7")
+    ((0, 0, 128, 255), (255, 248, 231, 255))
+    """
+    from PIL import ImageColor
+
+    rgb: tuple[int, ...] = ()
+    with contextlib.suppress(ValueError):
+        rgb = ImageColor.getrgb(name)
+    if len(rgb) != 3 or max(rgb) > 255:
+        raise ValueError(
+            f"a colour must be a name, as navy, or #rrggbb, as #fff8e7, got {name!r}."
+        )
+    return rgb[0], rgb[1], rgb[2], 255
+
+
+def colour_ramp(ink: Colour, paper: Colour, num_colours: int = 256) -> np.ndarray:
+    """Returns the colours from ink to paper, uint8[num_colours, 4].
+
+    They are mixed by weight and opacity, so the edge of ink on transparent paper has
+    the colour of the ink alone.
+    """
+    fraction = np.linspace(1.0, 0.0, num_colours)[:, None]
+    ink_part, paper_part = fraction * ink[3], (1.0 - fraction) * paper[3]
+    alpha = ink_part + paper_part
+    mixed = ink_part * ink[:3] + paper_part * paper[:3]
+    mixed = np.where(alpha > 0, mixed / np.maximum(alpha, 1e-6), ink[:3])
+    return np.rint(np.hstack([mixed, alpha])).astype(np.uint8)
+
+
+def colour_page(page: np.ndarray, colours: np.ndarray) -> "Image.Image":
+    """Returns a grey page uint8[H, W] as an image in a ramp of colours uint8[n, 4]."""
+    from PIL import Image
+
+    nearest = np.rint(np.arange(256) * ((len(colours) - 1) / 255.0)).astype(np.uint8)
+    image = Image.fromarray(nearest[page])
+    image.putpalette(colours[:, :3].tobytes())
+    if colours[:, 3].min() < 255:
+        image.info["transparency"] = colours[:, 3].tobytes()
+    return image
+
+
+def dpi_option(dpi: float | None) -> dict[str, tuple[float, float]]:
+    """Returns Pillow's argument for a PNG of so many pixels per inch.
+
+    Raises:
+        ValueError: dpi is not in [1, 10000].
+    """
+    if dpi is None:
+        return {}
+    if not 1 <= dpi <= 10_000:
+        raise ValueError(f"dpi must be in [1, 10000], got {dpi}.")
+    return {"dpi": (dpi, dpi)}
+
+
+def check_grey(page: np.ndarray) -> None:
+    """Raises ValueError if a page is not grey, uint8[H, W], and not empty."""
+    if page.dtype != np.uint8 or page.ndim != 2 or page.size == 0:
+        raise ValueError(
+            f"a page must be grey, uint8[H, W], and not empty, "
+            f"got {page.dtype}{list(page.shape)}."
+        )
+
+
+def save_png(
+    path: str | os.PathLike,
+    page: np.ndarray,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+) -> None:
+    """Writes a page as a PNG file, whole or not at all.
+
+    Args:
+        path: a name that ends in .png, in a folder that exists.
+        page: dark on white, uint8[H, W].
+        ink: what black becomes.
+        paper: what white becomes; with an alpha of 0 it is transparent.
+        dpi: pixels per inch, in [1, 10000], written to the file.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    from PIL import Image
+
+    path = check_output(path, ".png")
+    page = np.asarray(page)
+    check_grey(page)
+    options = dpi_option(dpi)
+    if (ink, paper) == (BLACK, WHITE):
+        picture = Image.fromarray(page)
+    else:
+        picture = colour_page(page, colour_ramp(ink, paper))
+    with atomic_write(path) as draft:
+        picture.save(draft, format="PNG", optimize=True, **options)
 
 
 def save_gif(
@@ -39,10 +140,10 @@ def save_gif(
     ink: Colour = BLACK,
     paper: Colour = WHITE,
 ) -> None:
-    """Writes frames as an animation that repeats for ever, whole or not at all.
+    """Writes frames as an animation that loops for ever, whole or not at all.
 
-    A pixel of a GIF is transparent or is not: where paper is, the edges of the ink
-    are mixed with the paper's colour nonetheless.
+    A pixel of a GIF is either opaque or transparent. So even on transparent paper the
+    edges of the ink are mixed with the paper's colour.
 
     Args:
         path: a name that ends in .gif, in a folder that exists.
@@ -57,11 +158,11 @@ def save_gif(
         ValueError: an argument is not as described.
     """
     path = check_output(path, ".gif")
-    colours = colour_ramp((*ink[:3], 255), (*paper[:3], 255), _GIF_LEVELS)
+    colours = colour_ramp((*ink[:3], 255), (*paper[:3], 255), _GIF_GREYS)
     options: dict[str, Any] = {}
     if paper[3] < 128:
         # Each frame begins with a blank page, or old ink would shine through.
-        options = {"transparency": _GIF_LEVELS - 1, "disposal": 2}
+        options = {"transparency": _GIF_GREYS - 1, "disposal": 2}
     images = _images(frames, steps, colours)
     check_size(images[0].size, ".gif")
     options |= _timing(images, hold, frame_ms)
@@ -79,7 +180,7 @@ def save_apng(
     paper: Colour = WHITE,
     dpi: float | None = None,
 ) -> None:
-    """Writes frames as an animated PNG that repeats for ever, whole or not at all.
+    """Writes frames as an animated PNG that loops for ever, whole or not at all.
 
     Args:
         path: a name that ends in .apng or .png, in a folder that exists.
@@ -96,7 +197,7 @@ def save_apng(
     """
     path = check_output(path, ".apng", ".png")
     options: dict[str, Any] = dpi_option(dpi)
-    images = _images(frames, steps, colour_ramp(ink, paper, _LEVELS))
+    images = _images(frames, steps, colour_ramp(ink, paper, _GREYS))
     options |= _timing(images, hold, frame_ms)
     with atomic_write(path) as draft:
         images[0].save(draft, format="PNG", **options)
@@ -111,7 +212,7 @@ def save_webp(
     ink: Colour = BLACK,
     paper: Colour = WHITE,
 ) -> None:
-    """Writes frames as a lossless WebP animation that repeats for ever.
+    """Writes frames as a lossless WebP animation that loops for ever.
 
     The file is written whole or not at all.
 
@@ -128,9 +229,9 @@ def save_webp(
         ValueError: an argument is not as described.
     """
     path = check_output(path, ".webp")
-    images = _images(frames, steps, colour_ramp(ink, paper, _LEVELS))
+    images = _images(frames, steps, colour_ramp(ink, paper, _GREYS))
     check_size(images[0].size, ".webp")
-    # Without loss; more effort than 20 of 100 takes thrice the time and saves 1%.
+    # An effort above 20 of 100 takes three times as long and saves 1%.
     options = _timing(images, hold, frame_ms) | {"lossless": True, "quality": 20}
     with atomic_write(path) as draft:
         images[0].save(draft, format="WEBP", **options)
@@ -150,7 +251,7 @@ def _images(
     frames: Iterable[np.ndarray],
     steps: Sequence[int] | None,
     colours: np.ndarray,
-) -> list[Image.Image]:
+) -> list["Image.Image"]:
     """Returns the frames in a ramp of colours, with their steps below them."""
     images = []
     for frame in frames if steps is None else _numbered(frames, steps):
@@ -161,7 +262,7 @@ def _images(
     return images
 
 
-def _timing(images: list[Image.Image], hold: int, frame_ms: int) -> dict[str, Any]:
+def _timing(images: list["Image.Image"], hold: int, frame_ms: int) -> dict[str, Any]:
     """Returns the arguments with which Pillow writes an animation."""
     if hold < 1 or frame_ms < 20 or frame_ms % 10:
         got = f"{hold} and {frame_ms}"
@@ -175,6 +276,8 @@ def _numbered(
     frames: Iterable[np.ndarray], steps: Sequence[int]
 ) -> Iterator[np.ndarray]:
     """Returns the frames with a strip of paper below each that says its step."""
+    from PIL import Image, ImageDraw, ImageFont
+
     font = ImageFont.load_default(_COUNTER_SIZE)
     num_frames = 0
     for num_frames, frame in enumerate(frames, 1):

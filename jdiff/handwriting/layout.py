@@ -337,7 +337,7 @@ def _check_words(
         needs = math.ceil(cap_height * (widest.width + 2 * margin))
         got = round(cap_height * (room + 2 * margin))
         raise ValueError(
-            f"page too narrow for the word {widest.classes!r}: "
+            f"page too narrow for the word {widest.chars!r}: "
             f"it needs a width of {needs} pixels, got {got}."
         )
 

@@ -1,14 +1,151 @@
-"""Pages of ink: glyph images drawn where a layout puts them."""
+"""Pages: glyph images drawn where a layout puts them, and what files are made of.
 
-from collections.abc import Iterable, Iterator
+page = glyph_page(layout, glyphs)       # page.image is uint8[H, W]
+save_page("letter.svg", page)           # or .png, .gif, .apng, .webp
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jdiff.handwriting import formats, svg
+from jdiff.handwriting.formats import BLACK, WHITE, Colour
 from jdiff.handwriting.ink import BLUR
 from jdiff.handwriting.layout import Layout, check_glyphs
+from jdiff.images import on_paper
+from jdiff.storage import check_output
+
+PICTURES = (".png", ".svg")
+ANIMATIONS = (".gif", ".apng", ".webp")
+
+# Bytes of an animation while it is written; a larger page has fewer frames.
+MAX_BYTES = 2**29
+_HOLD = 20  # frames that the last one lasts
 
 _SHARP = 2.0  # pixels of the page from paper to full ink across an edge
+
+
+class Page(NamedTuple):
+    """A written page, and what its files are made of.
+
+    Attributes:
+        image: dark on white, uint8[H, W].
+        frames: makes the pages of its animation one by one, uint8[H, W] each, the
+            image last; None if there is no animation.
+        steps: which step each frame shows, int[F]; None if frames are not steps.
+        strokes: centre lines of the pen in the order of writing, float[n, 2] each, of
+            (x, y) in pixels from the top left; None for a page made of images.
+        pen_width: of the strokes, in pixels.
+    """
+
+    image: np.ndarray
+    frames: Callable[[], Iterator[np.ndarray]] | None = None
+    steps: Sequence[int] | None = None
+    strokes: Sequence[np.ndarray] | None = None
+    pen_width: float = 1.0
+
+
+def glyph_page(
+    layout: Layout,
+    glyphs: np.ndarray,
+    path: np.ndarray | None = None,
+    steps: Sequence[int] | None = None,
+) -> Page:
+    """Returns the page of glyph images.
+
+    A page that is too large for all its frames keeps evenly spaced ones, and the last.
+
+    Args:
+        layout: from `typeset`.
+        glyphs: 255 is ink, uint8[N, h, w].
+        path: their states, for an animation, the glyphs last, uint8[F, N, h, w].
+        steps: which step each state is, int[F].
+
+    Raises:
+        ValueError: the layout is for another number of glyphs.
+    """
+    image = on_paper(compose(layout, glyphs))
+    if path is None:
+        return Page(image)
+    thinned = slice(None, None, -max(1, -(-len(path) * image.size // MAX_BYTES)))
+    path = path[thinned][::-1]
+    steps = None if steps is None else steps[thinned][::-1]
+    return Page(image, functools.partial(_paper_frames, layout, path), steps)
+
+
+def save_page(
+    path: str | os.PathLike,
+    page: Page,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+    counter: bool = True,
+    hold: int = _HOLD,
+) -> None:
+    """Writes a page in the format of the suffix, whole or not at all.
+
+    Args:
+        path: F.png or F.svg, a picture; F.gif, F.apng or F.webp, an animation, of one
+            frame if the page has no frames.
+        page: from `jdiff.write`.
+        ink: what black becomes.
+        paper: what white becomes; with an alpha of 0 it is transparent.
+        dpi: pixels per inch, in [1, 10000], for PNG, APNG and SVG.
+        counter: whether a strip below an animation shows the step.
+        hold: the last frame lasts as long as this many frames, >= 1.
+
+    Raises:
+        ValueError: an argument is not as described, or the page is too large for the
+            format.
+    """
+    path = check_page_file(path, ink, paper, dpi, page.image.shape[::-1])
+    frames = iter([page.image]) if page.frames is None else page.frames()
+    steps = page.steps if counter and page.frames is not None else None
+    match path.suffix.lower():
+        case ".png":
+            formats.save_png(path, page.image, ink, paper, dpi)
+        case ".svg":
+            svg.save_svg(path, page.image, ink, paper, dpi)
+        case ".gif":
+            formats.save_gif(path, frames, steps, hold, ink=ink, paper=paper)
+        case ".webp":
+            formats.save_webp(path, frames, steps, hold, ink=ink, paper=paper)
+        case ".apng":
+            formats.save_apng(path, frames, steps, hold, ink=ink, paper=paper, dpi=dpi)
+
+
+def check_page_file(
+    path: str | os.PathLike,
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+    size: tuple[int, ...] = (1, 1),
+) -> Path:
+    """Returns the path of a page; raises what `save_page` would. Call it before work.
+
+    Args:
+        path: as for `save_page`.
+        ink: likewise.
+        paper: likewise.
+        dpi: likewise.
+        size: (width, height) in pixels, as far as it is known.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    path = check_output(path, *PICTURES, *ANIMATIONS)
+    if ink == paper:
+        raise ValueError(f"ink and paper must differ, got {ink} for both.")
+    formats.dpi_option(dpi)
+    suffix = path.suffix.lower()
+    if dpi is not None and suffix in (".gif", ".webp"):
+        raise ValueError(f"dpi is for .png, .apng and .svg, got {path}.")
+    formats.check_size((size[0], size[1]), suffix)
+    return path
 
 
 class _Stamp(NamedTuple):
@@ -67,11 +204,15 @@ def compose_frames(layout: Layout, path: Iterable[np.ndarray]) -> Iterator[np.nd
         yield page
 
 
+def _paper_frames(layout: Layout, path: np.ndarray) -> Iterator[np.ndarray]:
+    return map(on_paper, compose_frames(layout, path))
+
+
 def _draw(page: np.ndarray, stamp: _Stamp, glyph: np.ndarray) -> None:
     glyph = np.asarray(glyph, np.float32) / 255.0
     grey = stamp.rows @ glyph @ stamp.columns.T
-    level = 0.5 + stamp.gain * (grey - stamp.threshold)
-    ink = np.rint(255.0 * np.clip(level, 0.0, 1.0)).astype(np.uint8)
+    sharp = 0.5 + stamp.gain * (grey - stamp.threshold)
+    ink = np.rint(255.0 * np.clip(sharp, 0.0, 1.0)).astype(np.uint8)
     height, width = ink.shape
     window = page[stamp.y : stamp.y + height, stamp.x : stamp.x + width]
     np.maximum(window, ink, out=window)

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from jdiff.images import BLACK, WHITE, Colour, check_grey, dpi_option
+from jdiff.handwriting.formats import BLACK, WHITE, Colour, check_grey, dpi_option
 from jdiff.storage import atomic_write, check_output
 
 _LEVEL = 127.5  # ink is darker

@@ -17,6 +17,8 @@ from jdiff.models.model import SCHEDULES as SCHEDULES
 from jdiff.models.model import SHIPPED as SHIPPED
 from jdiff.models.model import Model as Model
 from jdiff.models.model import build_model as build_model
+from jdiff.models.model import denoiser as denoiser
 from jdiff.models.model import init_params as init_params
 from jdiff.models.model import load_model as load_model
 from jdiff.models.model import make_condition as make_condition
+from jdiff.models.model import suit_steps as suit_steps

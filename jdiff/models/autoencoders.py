@@ -22,6 +22,7 @@ import numpy as np
 from jdiff import networks, storage
 from jdiff.closed_form import collect, total_covariance
 from jdiff.diffusion import Gaussian
+from jdiff.images import from_uint8
 
 Params = dict[str, Any]
 ImageShape = tuple[int, int, int]
@@ -199,7 +200,7 @@ def encode_images(
 @functools.partial(jax.jit, static_argnames="encode")
 def _encode_all(params, images, *, encode):
     def one(image):
-        return encode(params, image / 127.5 - 1.0)
+        return encode(params, from_uint8(image))
 
     return jax.lax.map(one, images, batch_size=4096)
 

@@ -7,6 +7,7 @@ and label k alone, to the last bit.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,8 @@ import numpy as np
 from jdiff import sampling, schedules, solvers
 from jdiff.extensions import consistency
 from jdiff.guidance import guide
-from jdiff.handwriting import check_style
-from jdiff.models.model import Model, make_condition
+from jdiff.handwriting import STYLES, check_style
+from jdiff.models.model import Model, denoiser
 from jdiff.schedules import karras_timesteps
 
 
@@ -92,21 +93,33 @@ def generate(
         raise ValueError(f"guidance must be a finite number, got {guidance}.")
     if style is not None and not model.has_style:
         raise ValueError("style must be None for a model that does not know styles.")
-    conditions = labels
+    styles = None
     if model.has_style:
-        style = check_style(np.full(4, np.nan) if style is None else style, len(labels))
-        conditions = make_condition(model, labels, style)
+        unknown = np.full(len(STYLES), np.nan)
+        styles = check_style(unknown if style is None else style, len(labels))
     if batch_size is None:
         batch_size = 64 if model.autoencoder else 16
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
     times = grid(model.schedule, num_steps)
-    # The complaints of these two come before the work, and on concrete tables.
+    # These two raise before the work, and on concrete tables.
     solver(model.schedule)
-    sampling.make_denoiser(model.apply, model.params, model.schedule, model.prediction)
-    plan = solver, guidance != 1.0, with_path, decode
-    tables = model.params, model.schedule, times, np.float32(guidance)
-    return _batches(key, model, conditions, len(labels), tables, plan, batch_size)
+    denoiser(model, 0)
+    # Compiled functions are found again by what a model is, not by its weights.
+    static: Any = model._replace(params=None, schedule=cast(Any, None))
+    sample_batch = functools.partial(
+        _sample_batch,
+        params=model.params,
+        schedule=model.schedule,
+        times=times,
+        guidance=np.float32(guidance),
+        model=static,
+        solver=solver,
+        guided=guidance != 1.0,
+        with_path=with_path,
+        decode=decode,
+    )
+    return _batches(sample_batch, key, labels, styles, batch_size)
 
 
 def default_solver(
@@ -116,47 +129,57 @@ def default_solver(
     return consistency if model.distilled else solvers.unipc
 
 
-def _batches(key, model, conditions, num, tables, plan, batch_size):
-    static = model._replace(params=None, schedule=None)
-    for start in range(0, num, batch_size):
+def _batches(sample_batch, key, labels, styles, batch_size):
+    for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
-        rows = np.minimum(index, num - 1)
-        batch = jax.tree.map(lambda leaf, rows=rows: leaf[rows], conditions)
-        result = _sample_batch(key, index, batch, tables, (static, *plan))
-        left = min(batch_size, num - start)
+        # The last batch is filled with copies of its last image, then cut.
+        rows = np.minimum(index, len(labels) - 1)
+        style = None if styles is None else styles[rows]
+        result = sample_batch(key, index, labels[rows], style)
+        left = min(batch_size, len(labels) - start)
         yield jax.tree.map(lambda images, left=left: np.asarray(images)[:left], result)
 
 
-@functools.partial(jax.jit, static_argnames="plan")
-def _sample_batch(key, index, conditions, tables, plan):
-    params, schedule, times, guidance = tables
-    static, solver, guided, with_path, decoded = plan
-    latents = static.autoencoder
+@functools.partial(
+    jax.jit, static_argnames=("model", "solver", "guided", "with_path", "decode")
+)
+def _sample_batch(
+    key,
+    index,
+    labels,
+    styles,
+    *,
+    params,
+    schedule,
+    times,
+    guidance,
+    model,
+    solver,
+    guided,
+    with_path,
+    decode,
+):
+    model = model._replace(params=params, schedule=schedule)
+    latents = model.autoencoder
 
-    def denoiser(given):
-        return sampling.make_denoiser(
-            static.apply, params, schedule, static.prediction, given, clip=None
-        )
-
-    def decode(z):
+    def to_image(z):
         return jnp.clip(latents.decode(params, z).mean, -1.0, 1.0)
 
-    def one(index, given):
-        denoise = denoiser(given)
+    def one(index, label, style):
+        denoise = denoiser(model, label, style)
         if guided:  # at scale 1 the unconditional half would be computed in vain
-            anything = make_condition(static, len(static.classes))
-            denoise = guide(denoise, denoiser(anything), guidance)
+            denoise = guide(denoise, denoiser(model, None), guidance)
         x_0, path = sampling.sample(
             jax.random.fold_in(key, index),
             denoise if latents else sampling.clip_x_0(denoise),
             solver(schedule),
             times,
-            (latents.num_latents,) if latents else static.image_shape,
+            (latents.num_latents,) if latents else model.image_shape,
         )
         if not with_path:
             path = path[:0]
-        if latents and decoded:
-            x_0, path = decode(x_0), jax.vmap(decode)(path)
+        if latents and decode:
+            x_0, path = to_image(x_0), jax.vmap(to_image)(path)
         return sampling.Sample(x_0, path)
 
-    return jax.vmap(one)(index, conditions)
+    return jax.vmap(one)(index, labels, styles)

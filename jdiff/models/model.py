@@ -18,6 +18,7 @@ from jdiff import closed_form, diffusion, schedules, storage
 from jdiff.handwriting import STYLES
 from jdiff.models import autoencoders
 from jdiff.networks import Condition, make_residual_mlp, make_unet
+from jdiff.sampling import Denoiser, make_denoiser
 
 # Weights that ship: a UNet of pixels; diffusion of latents, which writes all printable
 # ASCII in a style, and the same distilled to 1 to 4 steps; mixtures of Gaussians.
@@ -42,6 +43,8 @@ SCHEDULES = {
     "flow": schedules.flow_schedule,
     "karras": schedules.karras_schedule,
 }
+
+_MAX_FEW_STEPS = 4  # that distilled weights are for
 
 
 class Model(NamedTuple):
@@ -93,6 +96,47 @@ def make_condition(model: Model, label: Any, style: Any = None) -> Any:
     if style is None:
         style = np.full((*np.shape(label), len(STYLES)), np.nan, np.float32)
     return Condition(label, style)
+
+
+def denoiser(
+    model: Model,
+    label: Any,
+    style: Any = None,
+    params: Any = None,
+    clip: float | None = None,
+) -> Denoiser:
+    """Returns the model as a denoiser (x_t, t) -> x_0 of one example.
+
+    Args:
+        model: from `load_model`.
+        label: scalar int in [0, len(model.classes)]; None is "any", the null label.
+        style: float[4], for a model with styles; None or NaN is "any".
+        params: other weights than the model's, as in training.
+        clip: the estimate is clipped to [-clip, clip]. By default it is not: latents
+            have no bounds, and images are clipped after guidance, by `clip_x_0`.
+
+    Raises:
+        ValueError: the label is None for a model without a null label.
+
+    >>> import jax, jdiff
+    >>> model = jdiff.load_model("unet")
+    >>> denoise = jdiff.models.denoiser(model, model.classes.index("g"))
+    >>> jax.jit(denoise)(jax.numpy.zeros(model.image_shape), 500).shape
+    (28, 28, 1)
+    """
+    if label is None and not model.has_null:
+        raise ValueError("label must be a number for a model without a null label.")
+    condition = make_condition(
+        model, len(model.classes) if label is None else label, style
+    )
+    return make_denoiser(
+        model.apply,
+        model.params if params is None else params,
+        model.schedule,
+        model.prediction,
+        condition,
+        clip,
+    )
 
 
 def init_params(
@@ -204,6 +248,18 @@ def load_model(path: str | Path = "latent") -> Model:
         ) from error
     storage.check_params(params, expected, path)
     return model
+
+
+def suit_steps(
+    name: str | Path, num_steps: int, *, solver: Any = None, guidance: Any = None
+) -> str | Path:
+    """Returns "distilled" in place of "latent" up to 4 steps, else the name as it is.
+
+    Few steps are what distillation is for. Who gives a solver or guidance, which
+    distilled weights do not know, keeps "latent".
+    """
+    few = num_steps <= _MAX_FEW_STEPS and solver is guidance is None
+    return "distilled" if name == "latent" and few else name
 
 
 def _mixture_model(path: str | Path) -> Model:

@@ -1,15 +1,25 @@
-"""Animations read back from files: frames, times, colours."""
+"""Colours, and pages and animations read back from files."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from jdiff.handwriting import check_size, save_apng, save_gif, save_webp
-from jdiff.images import WHITE, parse_colour
+from jdiff.handwriting import (
+    BLACK,
+    WHITE,
+    parse_colour,
+    save_apng,
+    save_gif,
+    save_png,
+    save_webp,
+)
+from jdiff.handwriting.formats import check_size, colour_ramp
 
 BYTES = np.arange(256, dtype=np.uint8)
 SAVERS = {".gif": save_gif, ".apng": save_apng, ".webp": save_webp}
-LEVELS = {".gif": 8, ".apng": 16, ".webp": 16}
+NUM_GREYS = {".gif": 8, ".apng": 16, ".webp": 16}
 NAVY, IVORY = parse_colour("navy"), parse_colour("ivory")
 
 
@@ -107,7 +117,7 @@ def test_every_format_keeps_frames_and_levels(tmp_path, suffix):
     seen = read_colours(tmp_path / f"a{suffix}")
     assert seen.shape == (4, 15, 20, 4) and (seen[..., 3] == 255).all()
     error = np.abs(seen[..., 0] - frames.astype(float)).max()
-    assert error <= 255 / (LEVELS[suffix] - 1) / 2 + 1
+    assert error <= 255 / (NUM_GREYS[suffix] - 1) / 2 + 1
     assert [file.name for file in tmp_path.iterdir()] == [f"a{suffix}"]
 
 
@@ -186,3 +196,71 @@ def test_an_animation_needs_its_folder_and_its_suffix(tmp_path, suffix):
     with pytest.raises(ValueError, match=rf"must end in \{suffix}"):
         SAVERS[suffix](tmp_path / "a.bmp", random_images(1, 4, 4))
     assert not list(tmp_path.iterdir())
+
+
+def test_colours_are_names_or_numbers():
+    assert parse_colour("navy") == parse_colour("#000080") == (0, 0, 128, 255)
+    assert parse_colour("#fff") == WHITE and parse_colour("black") == BLACK
+
+
+@pytest.mark.parametrize(
+    "name", ["", "nvy", "#12345", "#12345678", "x" * 200, "rgb(999,0,0)"]
+)
+def test_what_is_no_colour_is_named(name):
+    with pytest.raises(ValueError, match="a colour must be") as error:
+        parse_colour(name)
+    assert repr(name) in str(error.value)
+
+
+COLOURS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+@given(COLOURS, COLOURS, st.integers(2, 256))
+def test_a_ramp_goes_from_ink_to_paper_in_even_steps(ink, paper, num_colours):
+    ramp = colour_ramp((*ink, 255), (*paper, 255), num_colours).astype(int)
+    assert ramp.shape == (num_colours, 4) and (ramp[:, 3] == 255).all()
+    assert tuple(ramp[0, :3]) == ink and tuple(ramp[-1, :3]) == paper
+    even = np.linspace(ink, paper, num_colours)
+    assert np.abs(ramp[:, :3] - even).max() <= 0.5 + 1e-9
+
+
+@given(COLOURS, COLOURS)
+def test_on_clear_paper_ink_keeps_its_colour_and_fades(ink, paper):
+    ramp = colour_ramp((*ink, 255), (*paper, 0))
+    assert (ramp[:, :3] == np.array(ink)).all()
+    assert ramp[:, 3].tolist() == list(range(255, -1, -1))
+
+
+@given(COLOURS, COLOURS, COLOURS)
+def test_clear_paper_laid_on_paper_is_paper(ink, paper, ground):
+    """A picture on clear paper, laid on a ground, is one on paper of that colour."""
+    clear = colour_ramp((*ink, 255), (*paper, 0)) / 255.0
+    laid = clear[:, :3] * clear[:, 3:] + np.array(ground) / 255 * (1 - clear[:, 3:])
+    solid = colour_ramp((*ink, 255), (*ground, 255))[:, :3] / 255.0
+    assert np.abs(laid - solid).max() <= 1 / 255
+
+
+def test_a_picture_in_colours(tmp_path):
+    page = np.tile(BYTES, (3, 1))
+    ink, paper = parse_colour("navy"), parse_colour("ivory")
+    save_png(tmp_path / "a.png", page, ink, paper, dpi=300)
+    with Image.open(tmp_path / "a.png") as png:
+        assert png.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+        seen = np.asarray(png.convert("RGBA"))
+    np.testing.assert_array_equal(seen[0], colour_ramp(ink, paper))
+    save_png(tmp_path / "b.png", page, ink, (*paper[:3], 0))
+    with Image.open(tmp_path / "b.png") as png:
+        seen = np.asarray(png.convert("RGBA"))
+    assert (seen[0, :, 3] == 255 - BYTES).all() and (seen[0, :, :3] == ink[:3]).all()
+
+
+@pytest.mark.parametrize("dpi", [0, -1, 10_001, float("nan")])
+def test_dpi_must_be_possible(tmp_path, dpi):
+    with pytest.raises(ValueError, match="dpi must be in"):
+        save_png(tmp_path / "a.png", random_images(3, 3), dpi=dpi)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_grey_pages_are_coloured(tmp_path):
+    with pytest.raises(ValueError, match="a page must be grey"):
+        save_png(tmp_path / "a.png", random_images(3, 3, 3), ink=(1, 2, 3, 255))

@@ -19,13 +19,25 @@ from jdiff.handwriting import (
     PEN,
     check_page,
     compose,
-    encode,
     typeset,
+)
+from jdiff.handwriting.layout import (
+    BEARING,
+    WORD_SPACE,
+    break_lines,
+    paragraphs,
+    place_glyphs,
+    read_words,
+    stray,
 )
 
 CHARS = st.sampled_from(EMNIST_CHARS)
 TEXTS = st.text(st.one_of(CHARS, st.sampled_from(" \n\t\r")), max_size=12)
 LINES = st.text(st.one_of(CHARS, st.just(" ")), min_size=1, max_size=12)
+
+
+def num_drawn(text):
+    return len("".join(text.split()))
 
 
 def ink_rows(char):
@@ -44,7 +56,7 @@ def test_every_kind_of_line_end_starts_one_line():
 
 @given(TEXTS.filter(str.strip), st.floats(0.5, 90.0))
 def test_every_glyph_lies_on_the_page(text, cap_height):
-    glyphs = random_glyphs(len(encode(text)))
+    glyphs = random_glyphs(num_drawn(text))
     layout = typeset(text, glyphs, cap_height)
     left, top, right, bottom = layout.target.T
     assert left.min() >= 0 and top.min() >= 0
@@ -57,7 +69,7 @@ def test_every_glyph_lies_on_the_page(text, cap_height):
 def test_a_longer_text_begins_with_the_same_layout(text, more, end):
     longer = text + end + more
     glyphs = random_glyphs(len(longer.replace("\n", "").replace(" ", "")))
-    num_glyphs = len(encode(text))
+    num_glyphs = num_drawn(text)
     short, long = typeset(text, glyphs[:num_glyphs]), typeset(longer, glyphs)
     for name in ("source", "target", "threshold"):
         np.testing.assert_array_equal(
@@ -153,7 +165,7 @@ def ink_of(layout):
     st.floats(0.1, 1.0),
 )
 def test_wrapped_ink_keeps_within_the_margins(text, width, align, jitter, margin):
-    glyphs = random_glyphs(len(encode(text)))
+    glyphs = random_glyphs(num_drawn(text))
     options = {"align": align, "jitter": jitter, "margin": margin}
     try:
         layout = typeset(text, glyphs, 30.0, width, **options)
@@ -173,7 +185,7 @@ def test_wrapped_ink_keeps_within_the_margins(text, width, align, jitter, margin
 
 @given(TEXTS.filter(str.strip))
 def test_a_page_as_wide_as_its_lines_changes_nothing(text):
-    glyphs = random_glyphs(len(encode(text)))
+    glyphs = random_glyphs(num_drawn(text))
     plain = typeset(text, glyphs)
     wrapped = typeset(text, glyphs, width=plain.width)
     np.testing.assert_allclose(wrapped.target, plain.target)
@@ -182,7 +194,7 @@ def test_a_page_as_wide_as_its_lines_changes_nothing(text):
 
 @given(TEXTS.filter(str.strip), st.floats(0.001, 0.1))
 def test_jitter_moves_glyphs_up_and_down_a_little_and_nothing_else(text, jitter):
-    glyphs = random_glyphs(len(encode(text)))
+    glyphs = random_glyphs(num_drawn(text))
     straight = typeset(text, glyphs, jitter=0.0)
     strayed = typeset(text, glyphs, jitter=jitter)
     moved = strayed.target - straight.target
@@ -288,3 +300,137 @@ def test_what_no_glyphs_could_mend_is_found_without_them(text, options, message)
 def test_a_text_of_any_length_allowed_passes_the_check():
     check_page("word " * 2000, width=1240)
     check_page("word word\n" * 800)
+
+
+TWO_LETTERS = st.text("ab \n", min_size=1, max_size=40).filter(str.strip)
+ALIGNMENTS = [FLUSH_LEFT, CENTRED, FLUSH_RIGHT, JUSTIFIED]
+
+
+def some_widths(text, seed=0):
+    return np.random.default_rng(seed).uniform(0.3, 1.2, num_drawn(text))
+
+
+def width_of(line):
+    return line.starts[-1] + line.words[-1].width if line.words else 0.0
+
+
+def says(lines):
+    return [[word.chars for word in line.words] for line in lines]
+
+
+@given(TWO_LETTERS)
+def test_lines_together_are_the_text(text):
+    lines = break_lines(read_words(text, some_widths(text)), 6.0)
+    assert sum(says(lines), []) == text.split()
+    assert sum(line.is_last for line in lines) == len(paragraphs(text))
+
+
+@given(TWO_LETTERS, st.floats(3.0, 20.0))
+def test_no_line_is_wider_than_the_room_unless_a_word_is(text, room):
+    words = read_words(text, some_widths(text))
+    for line in break_lines(words, room):
+        assert width_of(line) <= room or len(line.words) == 1
+
+
+@given(TWO_LETTERS, st.floats(3.0, 20.0))
+def test_a_line_is_broken_where_the_next_word_does_not_fit(text, room):
+    lines = break_lines(read_words(text, some_widths(text)), room)
+    for line, after in zip(lines, lines[1:], strict=False):
+        if not line.is_last:
+            # At least one blank stood between them.
+            gap = 2 * BEARING + WORD_SPACE
+            assert width_of(line) + gap + after.words[0].width > room
+            assert after.starts[0] == 0.0
+
+
+@given(TWO_LETTERS)
+def test_without_a_limit_only_line_ends_end_lines(text):
+    lines = break_lines(read_words(text, some_widths(text)), np.inf)
+    assert says(lines) == [row.split() for row in paragraphs(text)]
+
+
+@pytest.mark.parametrize("align", ALIGNMENTS)
+@given(text=TWO_LETTERS)
+def test_aligned_lines_stay_in_their_room_and_in_order(align, text):
+    widths = some_widths(text)
+    for room in (np.inf, 4 * widths.sum(), 1.2 * widths.sum()):
+        words = read_words(text, widths)
+        if max(word.width for row in words for word in row) > room:
+            continue
+        lines = break_lines(words, room)
+        left, row = place_glyphs(lines, room, align)
+        limit = max(map(width_of, lines)) if room == np.inf else room
+        assert left.min() >= -1e-9 and (left + widths).max() <= limit + 1e-9
+        assert len(left) == len(widths) and (np.diff(row) >= 0).all()
+        same = np.diff(row) == 0
+        gaps = left[1:] - (left + widths)[:-1]
+        assert (gaps[same] >= 2 * BEARING - 1e-9).all()
+
+
+def ends_of(text, align, room=5.5):
+    """Where each line's ink begins and ends."""
+    widths = np.full(num_drawn(text), 0.5)
+    lines = break_lines(read_words(text, widths), room)
+    left, row = place_glyphs(lines, room, align)
+    rows = range(len(lines))
+    first = np.array([left[row == k].min() for k in rows])
+    return first, np.array([left[row == k].max() + 0.5 for k in rows])
+
+
+TEXT = "aa bbb aa\nbbbb a bb aaaa bb"
+
+
+def test_alignment_puts_ink_at_the_margins():
+    first, last = ends_of(TEXT, FLUSH_LEFT)
+    np.testing.assert_allclose(first, 0.0)
+    assert len(set(last.round(6))) > 1
+    np.testing.assert_allclose(ends_of(TEXT, FLUSH_RIGHT)[1], 5.5)
+    np.testing.assert_allclose(sum(ends_of(TEXT, CENTRED)), 5.5)
+
+
+def test_justified_lines_touch_both_margins_except_at_the_end_of_a_paragraph():
+    first, last = ends_of(TEXT, JUSTIFIED)
+    plain = ends_of(TEXT, FLUSH_LEFT)[1]
+    np.testing.assert_allclose(first, 0.0)
+    wrapped = [1]  # of the second paragraph, all but the last
+    ended = [0, len(last) - 1]
+    assert len(last) == 3
+    np.testing.assert_allclose(last[wrapped], 5.5)
+    np.testing.assert_allclose(last[ended], plain[ended])
+
+
+def test_blanks_count_within_a_line_and_vanish_where_it_is_broken():
+    widths = np.full(4, 0.5)
+    (line,) = break_lines(read_words("aa   bb", widths), np.inf)
+    assert line.starts[1] - line.words[0].width == pytest.approx(
+        2 * BEARING + 3 * WORD_SPACE
+    )
+    assert [line.starts for line in break_lines(read_words("aa   bb", widths), 2)] == [
+        [0.0],
+        [0.0],
+    ]
+    (indented,) = break_lines(read_words("  aabb", widths), np.inf)
+    assert indented.starts[0] == pytest.approx(2 * WORD_SPACE)
+
+
+def test_empty_lines_between_stay_and_those_at_the_end_go():
+    lines = break_lines(read_words("\na\n\nb \n\n", np.ones(2)), np.inf)
+    assert says(lines) == [[], ["a"], [], ["b"]]
+
+
+@given(st.integers(1, 200), st.integers(1, 200))
+def test_glyphs_stray_the_same_in_every_text_and_never_far(num_glyphs, more):
+    short, long = stray(num_glyphs), stray(num_glyphs + more)
+    np.testing.assert_array_equal(short, long[:num_glyphs])
+    assert np.abs(long).max() <= 1.0
+
+
+def test_neighbours_stray_together():
+    far = stray(4000)
+    own = far - far.mean()
+
+    def correlation(lag):
+        return (own[:-lag] * own[lag:]).mean() / own.var()
+
+    assert abs(far.mean()) < 0.1
+    assert correlation(1) > 0.15 > 0.08 > abs(correlation(100))

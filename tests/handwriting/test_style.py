@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 import jdiff
 from jdiff import handwriting
-from jdiff.cli import main as jdiff_command
 
 GRID = np.arange(28) - 13.5
 X, Y = np.meshgrid(GRID, -GRID)
@@ -239,60 +238,3 @@ def test_a_model_without_styles_takes_none():
         jdiff.generate(
             jax.random.key(0), jdiff.load_model("unet"), [0], style=np.zeros(4)
         )
-
-
-def write(tmp_path, *argv):
-    out = tmp_path / "page.png"
-    argv = ["write", "Hill", "--model", "latent", "--no-gif", "--out", str(out), *argv]
-    jdiff_command([*argv])
-    return out.read_bytes()
-
-
-def test_a_seed_of_style_changes_the_hand_and_not_the_letters_draws(tmp_path):
-    plain = write(tmp_path, "--seed", "5")
-    assert write(tmp_path, "--seed", "5", "--style-seed", "5") == plain
-    assert write(tmp_path, "--seed", "5", "--style-seed", "6") != plain
-
-
-def test_the_page_leans_as_asked(tmp_path):
-    from PIL import Image
-
-    slants = []
-    for slant in ("-2", "0", "2"):
-        write(tmp_path, "--slant", slant)
-        page = 255 - np.asarray(Image.open(tmp_path / "page.png").convert("L"))
-        # The last two letters are strokes.
-        slants.append(measure(page[None, :, -page.shape[1] // 6 :, None])["slant"])
-    assert slants == sorted(slants)
-
-
-def test_bold_stays_bold_on_the_page(tmp_path):
-    from PIL import Image
-
-    ink = []
-    for weight in ("-2", "0", "2"):
-        write(tmp_path, "--weight", weight)
-        page = 255.0 - np.asarray(Image.open(tmp_path / "page.png").convert("L"))
-        ink.append(page.sum() / page.shape[1])
-    assert ink[0] * 1.2 < ink[1] < ink[2] / 1.2
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--slant", "4"], "--slant must be in [-3, 3], got 4.0."),
-        (["--weight", "nan"], "--weight must be in [-3, 3], got nan."),
-        (["--letter-width", "-9"], "--letter-width must be in [-3, 3], got -9.0."),
-        (["--roundness", "inf"], "--roundness must be in [-3, 3], got inf."),
-        (["--style-seed", "-1"], "--style-seed must be >= 0, got -1."),
-        (
-            ["--model", "unet", "--slant", "1"],
-            "no styles (--model latent has): --slant",
-        ),
-    ],
-)
-def test_what_cannot_be_a_style(argv, message, tmp_path, capsys):
-    with pytest.raises(SystemExit) as info:
-        write(tmp_path, *argv)
-    assert info.value.code == 2 and message in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""`jdiff train unet`, and the likelihoods of what it trains."""
+"""The scripts that train and measure networks of images, as a user runs them."""
 
 import json
 import os

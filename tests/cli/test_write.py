@@ -1,6 +1,5 @@
-"""The files of `jdiff write`, from glyphs that are there already."""
+"""The options and files of `jdiff write`, from glyphs that are there already."""
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -8,35 +7,32 @@ import pytest
 from boxes import random_glyphs
 from PIL import Image
 
-from jdiff import writing
+from jdiff import models
+from jdiff.cli import main
+from jdiff.images import from_uint8
+from jdiff.sampling import Sample
 
 TEXT = "Aa bc def ghij k lm"
 NUM_GLYPHS = len(TEXT.replace(" ", ""))
-STEPS = [1000, 500, 0]
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
+    """An empty folder, where glyphs cost nothing and come in two steps."""
+
+    def generate(key, model, labels, num_steps, *_, with_path, **__):
+        x_0 = from_uint8(random_glyphs(NUM_GLYPHS)[..., None])
+        noise = np.random.default_rng(0).uniform(-1, 1, (2, *x_0.shape))
+        path = np.stack([*noise, x_0], 1)
+        yield Sample(x_0, path if with_path else path[:, :0])
+
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(models, "generate", generate)
     return tmp_path
 
 
-def options(*argv):
-    parser = argparse.ArgumentParser()
-    writing.add_options(parser)
-    return parser.parse_args(argv)
-
-
 def write(*argv, text=TEXT):
-    args = options(*argv)
-    outputs = writing.check_options(args, text)
-    glyphs = random_glyphs(NUM_GLYPHS)
-    path = None
-    if not args.no_gif and any(map(writing.is_animated, outputs)):
-        noise = np.random.default_rng(0).integers(0, 256, (2, *glyphs.shape), np.uint8)
-        path = np.concatenate([noise, glyphs[None]])
-    writing.save(args, text, outputs, glyphs, path, STEPS)
-    return sorted(map(str, outputs))
+    main(["write", text, "--steps", "2", "--guidance", "2", *argv])
 
 
 @pytest.mark.parametrize(
@@ -52,8 +48,11 @@ def write(*argv, text=TEXT):
         (["--out", "x.svg"], ["x.svg"]),
     ],
 )
-def test_the_suffix_chooses_the_files(folder, argv, names):
-    assert write(*argv) == names
+def test_the_suffix_chooses_the_files(folder, capsys, argv, names):
+    write(*argv)
+    assert sorted(capsys.readouterr().out.split("\n")) == sorted(
+        ["", *(f"wrote {name}" for name in names)]
+    )
     assert sorted(path.name for path in folder.iterdir()) == names
 
 
@@ -107,6 +106,7 @@ def test_alignment_size_margin_and_jitter_are_passed_on(folder):
 
     plain = page()
     for argv in (
+        ["--weight", "2"],
         ["--align", "right"],
         ["--align", "centre"],
         ["--align", "justified"],
@@ -124,7 +124,7 @@ def test_a_page_too_large_for_all_its_frames_has_fewer_and_the_last(
 ):
     write("--out", "x.gif", "--no-counter")
     pixels = np.prod(Image.open("x.gif").size)
-    monkeypatch.setattr(writing, "MAX_BYTES", int(pixels * 2))
+    monkeypatch.setattr("jdiff.handwriting.page.MAX_BYTES", int(pixels * 2))
     write("--out", "y.gif", "--no-counter")
     with Image.open("x.gif") as whole, Image.open("y.gif") as thin:
         assert (whole.n_frames, thin.n_frames) == (3, 2)
@@ -136,43 +136,54 @@ def test_a_page_too_large_for_all_its_frames_has_fewer_and_the_last(
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--out", "a.jpg"], "must end in .png, .gif, .apng, .webp, .svg, got a.jpg"),
+        (["--out", "a.jpg"], "must end in .png or .svg or .gif or .apng or .webp"),
         (["--out", "nowhere/a.svg"], "no folder nowhere"),
         (["--ink", "nvy"], "'nvy'"),
         (["--paper", "#12345"], "'#12345'"),
-        (["--ink", "white"], "--ink must differ from --paper, got white"),
+        (["--ink", "white"], "ink and paper must differ"),
         (["--dpi", "0"], "got 0"),
-        (["--dpi", "300", "--out", "a.webp"], "--dpi is for .png, .apng and .svg"),
+        (["--dpi", "300", "--out", "a.webp"], "dpi is for .png, .apng and .svg"),
         (["--width", "20"], "got 20"),
         (["--width", "20000", "--out", "a.webp"], "at most 16383 pixels"),
         (["--height", "20"], "too low for the text"),
         (["--size", "0"], "got 0"),
         (["--margin", "-1"], "got -1"),
         (["--jitter", "2"], "got 2"),
+        (["--slant", "4"], "slant must be in [-3, 3], got 4"),
+        (["--weight", "nan"], "weight must be in [-3, 3], got nan"),
+        (["--letter-width", "-9"], "letter_width must be in [-3, 3], got -9"),
+        (["--roundness", "inf"], "got inf"),
+        (["--style-seed", "-1"], "got -1"),
+        (["--slant", "1", "--model", "mixture"], "no styles"),
+        (["--wid", "300"], "--wid"),
     ],
 )
-def test_bad_options_are_found_before_there_are_glyphs(folder, argv, says):
-    with pytest.raises(ValueError) as error:
-        writing.check_options(options(*argv), TEXT)
-    assert says in str(error.value) and not list(folder.iterdir())
+def test_bad_options_are_found_before_there_are_glyphs(
+    folder, capsys, monkeypatch, argv, says
+):
+    monkeypatch.setattr(models, "generate", None)
+    fails(capsys, folder, says, *argv)
 
 
-def test_a_text_too_long_is_found_before_there_are_glyphs(folder):
-    with pytest.raises(ValueError, match="at most 10000 characters, got 10001"):
-        writing.check_options(options("--width", "500"), "a " * 5000 + "b")
+def fails(capsys, folder, says, *argv, text=TEXT):
+    with pytest.raises(SystemExit) as error:
+        write(*argv, text=text)
+    assert error.value.code == 2 and not list(folder.iterdir())
+    assert says in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_the_page_of_one_word_too_many_leaves_nothing(folder):
-    with pytest.raises(ValueError, match="too narrow for the word 'ghij'"):
-        write("--width", "110")
-    assert not list(folder.iterdir())
+def test_a_text_too_long_is_found_before_there_are_glyphs(folder, capsys):
+    says = "at most 10000 characters, got 10001"
+    fails(capsys, folder, says, "--width", "500", text="a " * 5000 + "b")
 
 
-def test_where_one_file_fails_there_is_none(folder, monkeypatch):
+def test_the_page_of_one_word_too_many_leaves_nothing(folder, capsys):
+    fails(capsys, folder, "too narrow for the word 'ghij'", "--width", "110")
+
+
+def test_where_one_file_fails_there_is_none(folder, capsys, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr("jdiff.handwriting.save_gif", fail)
-    with pytest.raises(OSError):
-        write()
-    assert not list(folder.iterdir())
+    monkeypatch.setattr("jdiff.handwriting.formats.save_gif", fail)
+    fails(capsys, folder, "no space left")

@@ -1,4 +1,4 @@
-"""What `jdiff write` writes by default: any printable ASCII, in one hand, legibly."""
+"""What `jdiff.write` writes: any printable ASCII, in one hand, legibly; its pages."""
 
 import string
 import subprocess
@@ -33,18 +33,97 @@ def draw(model, text, seed):
     ]
 
 
+def test_python_writes_what_the_command_writes(tmp_path):
+    argv = ["--seed", "3", "--steps", "2", "--width", "150", "--align", "right"]
+    jdiff_command(["write", r"ab\ncd", *argv, "--out", str(tmp_path / "a.png")])
+    page = jdiff.write(
+        "ab\ncd",
+        seed=3,
+        steps=2,
+        width=150,
+        align=jdiff.handwriting.FLUSH_RIGHT,
+        animate=True,
+    )
+    jdiff.handwriting.save_page(tmp_path / "b.png", page)
+    jdiff.handwriting.save_page(tmp_path / "b.gif", page)
+    for suffix in (".png", ".gif"):
+        command, python = (tmp_path / (name + suffix) for name in "ab")
+        assert command.read_bytes() == python.read_bytes()
+
+
+def test_a_page_is_an_array_and_its_animation_ends_with_it(model):
+    page = jdiff.write("hi", model, steps=2, animate=True)
+    assert page.image.dtype == np.uint8 and page.image.max() == 255
+    *_, last = page.frames()
+    np.testing.assert_array_equal(last, page.image)
+    assert [int(step) for step in page.steps][::2] == [1000, 0]
+    still = jdiff.write("hi", model, steps=2)
+    assert still.frames is None
+    np.testing.assert_array_equal(still.image, page.image)
+
+
+def hill(model, **style):
+    """Ink of a short page."""
+    return 255 - jdiff.write("Hill", model, seed=5, **style).image
+
+
+def test_a_style_seed_changes_the_hand_and_not_the_draws(model):
+    plain = hill(model)
+    np.testing.assert_array_equal(plain, hill(model, style_seed=5))
+    other = hill(model, style_seed=6)
+    assert plain.shape != other.shape or (plain != other).any()
+    given = {"slant": 2.0, "weight": -1.0, "letter_width": 1.0, "roundness": 0.5}
+    seeds = [hill(model, style_seed=seed, **given) for seed in (5, 6)]
+    np.testing.assert_array_equal(*seeds)  # nothing is left to choose
+
+
+def test_the_page_leans_as_asked(model):
+    slants = []
+    for slant in (-2.0, 0.0, 2.0):
+        page = hill(model, slant=slant)
+        # The last two letters are strokes.
+        strokes = page[None, :, -page.shape[1] // 6 :, None]
+        slants.append(jdiff.handwriting.measure_style(strokes)[0, 0])
+    assert slants == sorted(slants)
+
+
+def test_bold_stays_bold_on_the_page(model):
+    pages = [hill(model, weight=weight) for weight in (-2.0, 0.0, 2.0)]
+    ink = [page.sum() / page.shape[1] for page in pages]
+    assert ink[0] * 1.2 < ink[1] < ink[2] / 1.2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"seed": -1}, "seed must be"),
+        ({"steps": 0}, "got 0"),
+        ({"guidance": float("nan")}, "guidance must be a finite number"),
+        ({"slant": 4.0}, "slant must be"),
+        ({"style_seed": -1}, "style_seed must be"),
+        ({"size": 0.0}, "got 0"),
+        ({"model": "mixture", "weight": 1.0}, "no styles"),
+        ({"text": ""}, "empty"),
+        ({"text": "h\u00e9"}, "cannot write"),
+    ],
+)
+def test_what_is_wrong_is_named(wrong, says):
+    with pytest.raises(ValueError, match=says):
+        jdiff.write(**{"text": "hi"} | wrong)
+
+
 def test_the_fox_is_read_over_twenty_seeds(model):
     """95% of letters and digits, look-alikes counted as one, whatever the hand."""
     letters = [char for char in FOX if char.isalnum()]
     read = np.array([char.isalnum() for char in FOX if char != " "])
     judge = jdiff.evaluation.load_judge()
-    shares = [
+    fractions = [
         jdiff.evaluation.legibility(
             judge, draw(model, FOX, seed)[read], letters
         ).in_context.value
         for seed in range(20)
     ]
-    assert np.mean(shares) >= 0.95 and min(shares) >= 0.85
+    assert np.mean(fractions) >= 0.95 and min(fractions) >= 0.85
 
 
 def test_every_printable_character_can_be_written(model, tmp_path):

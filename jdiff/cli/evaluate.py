@@ -1,0 +1,82 @@
+"""`jdiff evaluate`: how good are samples, or the samples of weights?"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jdiff.cli import options
+
+_ABOUT_FILES = ("weights", "reference")
+_ABOUT_DRAWING = ("num", "natural", "steps", "guidance", "solver", "grid")
+
+
+def add_command(commands: Any) -> None:
+    """Adds the command to `argparse`'s subparsers."""
+    command = commands.add_parser(
+        "evaluate", help="how good are samples or weights?", allow_abbrev=False
+    )
+    command.set_defaults(run=run)
+    add = command.add_argument
+    add("weights", type=Path, help="the samples, an .npz file, or weights to draw with")
+    add("--reference", default="emnist/byclass", help="or mnist, or a FILE.npz")
+    add("--data-dir", type=Path, help="where it lies; else JDIFF_DATA_DIR, a download")
+    add("--out", type=Path, help="F.json for all figures, with the picture F.png")
+    add("--num", type=int, default=6200, help="samples to draw with weights")
+    add("--natural", action="store_true", help="characters as frequent as in reference")
+    options.add_sampling(command)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Prints the table and writes the files."""
+    import json
+    import time
+
+    from jdiff import data, evaluation, images, models, storage
+
+    out = storage.check_output(args.out, ".json") if args.out else None
+    sheet = storage.check_output(out.with_suffix(".png")) if out else None
+    if args.seed < 0:
+        raise ValueError(f"--seed must be >= 0, got {args.seed}.")
+    settings: dict[str, Any] = {name: str(getattr(args, name)) for name in _ABOUT_FILES}
+    settings["seed"] = args.seed
+    is_file = args.weights.suffix.lower() == ".npz"
+    samples = data.read_npz(args.weights) if is_file else None
+    model: Any = None if is_file else options.load_model(args)
+    if model is not None and model.image_shape[2] != 1:
+        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
+    splits = evaluation.reference_splits(args.reference, args.data_dir)
+    reader = evaluation.load_judge()
+    if samples is None:
+        samples = _blank_samples(args, model, splits[0])
+        evaluation.check(reader, samples, *splits)
+        began = time.monotonic()
+        x_0 = options.draw(args, model, samples.labels)
+        seconds = (time.monotonic() - began) / len(x_0)
+        settings |= {name: getattr(args, name) for name in _ABOUT_DRAWING}
+        settings["solver"] = args.solver or models.default_solver(model).__name__
+        settings["seconds_per_image"] = seconds
+        samples = samples._replace(images=x_0[..., None])
+    result = evaluation.evaluate(reader, samples, *splits, args.seed)
+    if out and sheet:
+        text = json.dumps({"settings": settings} | evaluation.as_dict(result), indent=1)
+        page = evaluation.picture(result, samples, splits[0])
+        # Neither takes its name before both are written.
+        with (
+            storage.atomic_write(out) as draft,
+            storage.atomic_write(sheet) as draft_sheet,
+        ):
+            draft.write_text(text)
+            images.save_png(draft_sheet, page)
+        print(f"wrote {out} and {sheet}")
+    print(evaluation.format_table(result))
+
+
+def _blank_samples(args: argparse.Namespace, model: Any, train: Any) -> Any:
+    """Returns the samples to draw with weights, still without ink."""
+    import numpy as np
+
+    from jdiff import data, evaluation
+
+    labels = evaluation.choose_labels(model.classes, args.num, train, args.natural)
+    images = np.zeros((len(labels), *model.image_shape), np.uint8)
+    return data.Dataset(images, labels, model.classes)

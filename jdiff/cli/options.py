@@ -1,0 +1,99 @@
+"""Options that several commands share: weights, and how samples are drawn from them."""
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
+GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """Gives a command the choice of weights."""
+    add = command.add_mutually_exclusive_group().add_argument
+    names = ["latent", "unet", "mixture"]
+    add("--model", choices=names, default="latent", help="weights that ship")
+    add("--weights", type=Path, help="a file of weights, instead")
+
+
+def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
+    """Gives a command the options that say how samples are drawn."""
+    add = command.add_argument
+    add("--seed", type=int, default=seed, help=f"by default {seed}")
+    add("--steps", type=int, default=10, help="1 .. T (1000); up to 4: distilled")
+    add("--guidance", type=float, help="0: any letter, 1: the letter; about 2")
+    add("--solver", choices=SOLVERS, help="by default unipc")
+    add("--grid", choices=GRIDS, default="karras", help="which steps those are")
+
+
+def solver_of(args: argparse.Namespace) -> Any:
+    """Returns the solver that was chosen, or None."""
+    from jdiff import solvers
+
+    return getattr(solvers, args.solver) if args.solver else None
+
+
+def grid_of(args: argparse.Namespace) -> Any:
+    """Returns the grid of steps that was chosen."""
+    from jdiff import schedules
+
+    return getattr(schedules, GRIDS[args.grid])
+
+
+def load_model(args: argparse.Namespace) -> Any:
+    """Returns the model that was chosen.
+
+    Raises:
+        ValueError: an option is outside its range, or the weights are not weights.
+    """
+    if not 0 <= args.seed < 2**32:
+        raise ValueError(f"--seed must be in [0, 2^32), got {args.seed}.")
+    if args.guidance is not None and not math.isfinite(args.guidance):
+        raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
+    if args.steps < 1:
+        raise ValueError(f"--steps must be >= 1, got {args.steps}.")
+    from jdiff import models, storage
+
+    storage.enable_compile_cache()
+    name = args.weights or args.model
+    return models.load_model(
+        models.suit_steps(name, args.steps, solver=args.solver, guidance=args.guidance)
+    )
+
+
+def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
+    """Returns images of labels, uint8[N, H, W] or, in colour, uint8[N, H, W, 3]."""
+    import jax
+    import numpy as np
+
+    from jdiff import images, models
+
+    batches = models.generate(
+        jax.random.key(args.seed),
+        model,
+        labels,
+        args.steps,
+        args.guidance,
+        solver_of(args),
+        grid_of(args),
+        with_path=False,
+    )
+    pixel = 0 if model.image_shape[2] == 1 else slice(None)
+    return np.concatenate(
+        [
+            images.to_uint8(batch.x_0[..., pixel])
+            for batch in show_progress(batches, len(labels))
+        ]
+    )
+
+
+def show_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:
+    """Yields the batches of `generate`, with a bar on stderr."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="glyph") as bar:
+        for batch in batches:
+            yield batch
+            bar.update(len(batch.x_0))
