@@ -5,20 +5,20 @@ If x_0 ~ N(m, C), then at every step of every schedule
     x_t ~ N(alpha_t m, alpha_t^2 C + sigma_t^2 I)                            (1)
     E[x_0 | x_t] = m + alpha_t C (alpha_t^2 C + sigma_t^2 I)^-1 (x_t - alpha_t m)  (2)
 
-(Bishop 2006, Eq. 2.113-2.117), so the best denoiser is affine at each noise level, and
+(Bishop 2006, Eq. 2.113-2.117). So the best denoiser is affine at each noise level, and
 it is the best affine denoiser of ANY data with that mean and covariance. The
-probability flow (Song et al. 2021, Eq. 13) keeps what is left when the law of x_t is
-whitened:
+probability flow (Song et al. 2021, Eq. 13) keeps the whitened x_t constant:
 
     x_s = colour_s(whiten_t(x_t))                                            (3)
 
-A covariance is held as R orthonormal directions with their variances, and one variance
-for all other directions (probabilistic PCA, Tipping & Bishop 1999a); Eq. 1 stays in
-that form. A mixture combines the denoisers of its cells by their posterior weights,
+A covariance is stored as R orthonormal directions with their variances, and one
+variance for all other directions (probabilistic PCA, Tipping & Bishop 1999a); Eq. 1
+preserves that form. A mixture combines the denoisers of its cells by their posterior
+weights,
 
     E[x_0 | x_t] = sum_k w_k(x_t) E_k[x_0 | x_t],  w_k ~ pi_k p_k(x_t)       (4)
 
-All functions but the fits are for ONE example of any shape; `jax.vmap` makes batches.
+All functions but the fit are for ONE example of any shape; `jax.vmap` makes batches.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,9 @@ _NO_WEIGHT = -1e4  # log weight of an empty cell: float16 has no -inf
 
 
 class Normal(NamedTuple):
-    """Of any shape S: N(mean, V diag(variances) V^T + remainder (I - V V^T)).
+    """A Gaussian of any shape S, of low rank plus isotropic.
+
+    N(mean, V diag(variances) V^T + remainder (I - V V^T))
 
     Attributes:
         mean: float[*S].
@@ -65,7 +67,9 @@ class Mixture(NamedTuple):
 def from_covariance(mean: jax.Array, covariance: jax.Array) -> Normal:
     """Returns N(mean, covariance) by its eigendecomposition.
 
-    For a mean float[*S] of size D and a positive definite covariance float[D, D].
+    Args:
+        mean: float[*S], of size D.
+        covariance: positive definite, float[D, D].
     """
     mean, covariance = jnp.asarray(mean), jnp.asarray(covariance)
     chex.assert_shape(covariance, (mean.size, mean.size))
@@ -91,19 +95,19 @@ def marginal(normal: Normal, schedule: Schedule, t: jax.typing.ArrayLike) -> Nor
 
 
 def colour(normal: Normal, eps: jax.Array) -> jax.Array:
-    """Returns x = mean + C^(1/2) eps: a draw from the Gaussian if eps ~ N(0, I)."""
+    """Returns x = mean + C^(1/2) eps, a draw from the Gaussian if eps ~ N(0, I)."""
     roots = jnp.sqrt(normal.variances), jnp.sqrt(normal.remainder)
     return normal.mean + _scale(normal.vectors, eps, *roots)
 
 
 def whiten(normal: Normal, x: jax.Array) -> jax.Array:
-    """Returns eps = C^(-1/2) (x - mean), of which `colour` makes x again."""
+    """Returns eps = C^(-1/2) (x - mean), the inverse of `colour`."""
     roots = jax.lax.rsqrt(normal.variances), jax.lax.rsqrt(normal.remainder)
     return _scale(normal.vectors, x - normal.mean, *roots)
 
 
 def log_density(normal: Normal, x: jax.Array) -> jax.Array:
-    """Returns log N(x; mean, C) in nats. Of x_t: `log_density(marginal(...), x_t)`."""
+    """Returns log N(x; mean, C) in nats; of x_t, `log_density(marginal(...), x_t)`."""
     eps = whiten(normal, x)
     num_others = x.size - len(normal.variances)
     log_det = jnp.log(normal.variances).sum()
@@ -115,7 +119,7 @@ def log_density(normal: Normal, x: jax.Array) -> jax.Array:
 def posterior_mean(
     normal: Normal, schedule: Schedule, x_t: jax.Array, t: jax.typing.ArrayLike
 ) -> jax.Array:
-    """Returns E[x_0 | x_t], the estimate of least squared error, by Eq. 2."""
+    """Returns E[x_0 | x_t] by Eq. 2, the estimate of least squared error."""
     chex.assert_equal_shape([x_t, normal.mean])
     alpha = schedule.alpha[t]
     law = marginal(normal, schedule, t)
@@ -130,9 +134,9 @@ def probability_flow(
     t: jax.typing.ArrayLike,
     s: jax.typing.ArrayLike,
 ) -> jax.Array:
-    """Returns x_s, the exact solution of the probability flow from x_t, by Eq. 3.
+    """Returns x_s by Eq. 3, the exact solution of the probability flow from x_t.
 
-    DDIM and every other deterministic solver converge to it as steps grow.
+    DDIM and every other deterministic solver converge to it as steps become shorter.
 
     Args:
         normal: the law of x_0.
@@ -153,10 +157,41 @@ def denoiser(normal: Normal, schedule: Schedule) -> Denoiser:
     >>> from jdiff.closed_form import gaussian
     >>> normal = gaussian.from_covariance(jax.numpy.ones(2), jax.numpy.eye(2))
     >>> denoise = gaussian.denoiser(normal, jdiff.flow_schedule(10))
-    >>> denoise(jax.numpy.zeros(2), 10).tolist()   # all is noise: the mean is left
+    >>> denoise(jax.numpy.zeros(2), 10).tolist()   # pure noise: the mean remains
     [1.0, 1.0]
     """
     return lambda x_t, t: posterior_mean(normal, schedule, x_t, t)
+
+
+def analytic_start(solver: Solver, schedule: Schedule, normal: Normal) -> Solver:
+    """Returns a solver that can start at any step (Wang & Vastola 2024).
+
+    x_t = colour_t(whiten_T(x_T)),  x_T ~ N(0, sigma_T^2 I)
+
+    Eq. 3 replaces the first solver steps: a grid may start below T, and each step that
+    it leaves out saves a call of the network.
+
+    Args:
+        solver: from `ddim`, `unipc`, ...
+        schedule: float32[T + 1] tables.
+        normal: mean and covariance of the data.
+
+    >>> import jax, jdiff
+    >>> from jdiff.closed_form import analytic_start, class_normal, mixtures
+    >>> schedule = jdiff.cosine_schedule(1000)
+    >>> model = mixtures.load(jdiff.models.SHIPPED["mixture"])
+    >>> normal = class_normal(model, 3)
+    >>> solver = analytic_start(jdiff.unipc(schedule), schedule, normal)
+    >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
+    (28, 28, 1)
+    """
+    last = len(schedule.alpha) - 1
+
+    def prior(key, shape, t):
+        x_T = solver.prior(key, shape, last)
+        return probability_flow(normal, schedule, x_T, last, t)
+
+    return solver._replace(prior=prior)
 
 
 def mixture_log_densities(mixture: Mixture, x: jax.Array) -> jax.Array:
@@ -195,11 +230,19 @@ def fit_mixture(
     shrinkage: float,
     min_variance: float = 1e-6,
 ) -> Mixture:
-    """Returns a mixture of Gaussians of the rows of x, in cells found by k-means.
+    """Returns a mixture of Gaussians fitted to the rows of x, in cells of a k-means.
 
-    The covariance of a cell is that of its n rows, S, drawn towards the mean of all
-    cells, C = (n S + n_0 S_mean) / (n + n_0), n_0 the shrinkage. Its `rank` largest
-    variances are kept, the others replaced by their mean (Tipping & Bishop 1999b).
+    The covariance S of the n rows of a cell shrinks towards the mean over cells,
+    C = (n S + n_0 S_mean) / (n + n_0). Its `rank` largest variances are kept, the
+    others replaced by their mean (Tipping & Bishop 1999b).
+
+    Args:
+        rng: of the k-means.
+        x: float[N, L].
+        num_cells: K, >= 1; where N is smaller, further cells have no weight.
+        rank: variances kept in each cell, in [1, L].
+        shrinkage: n_0, > 0.
+        min_variance: lower bound of all variances, > 0.
     """
     cell = _k_means(rng, x, min(num_cells, len(x)))
     counts = np.bincount(cell, minlength=num_cells)
@@ -216,9 +259,9 @@ def fit_mixture(
     variances = np.maximum(variances, min_variance)
     others = variances[:, : x.shape[1] - rank]
     remainder = others.mean(1) if others.size else variances[:, 0]
-    shares = np.maximum(counts / len(x), 1e-30)
+    fractions = np.maximum(counts / len(x), 1e-30)
     leaves = (
-        np.where(counts, np.log(shares), _NO_WEIGHT),
+        np.where(counts, np.log(fractions), _NO_WEIGHT),
         means,
         vectors[:, :, -rank:].transpose(0, 2, 1),
         variances[:, -rank:],
@@ -233,7 +276,7 @@ def _scale(
 ) -> jax.Array:
     """Returns x scaled by `along` in the directions, by `across` in all others."""
     coordinates = jnp.tensordot(vectors, x, x.ndim)
-    # The rest is a difference of vectors, not of squared lengths, which cancel.
+    # A difference of vectors, because one of squared lengths would cancel.
     rest = x - jnp.tensordot(coordinates, vectors, 1)
     return across * rest + jnp.tensordot(along * coordinates, vectors, 1)
 
@@ -247,34 +290,3 @@ def _k_means(rng, x: np.ndarray, num_cells: int, num_rounds: int = 15) -> np.nda
         counts = members.sum(0)[:, None]
         centers = np.where(counts, members.T @ x / np.maximum(counts, 1), centers)
     return cell
-
-
-def analytic_start(solver: Solver, schedule: Schedule, normal: Normal) -> Solver:
-    """Returns a solver that can begin anywhere on the path (Wang & Vastola 2024).
-
-    x_t = colour_t(whiten_T(x_T)),  x_T ~ N(0, sigma_T^2 I)
-
-    T itself costs nothing: a grid may leave out steps at its beginning, and each one
-    saves a call of the network.
-
-    Args:
-        solver: from `ddim`, `unipc`, ...
-        schedule: float32[T + 1] tables.
-        normal: mean and covariance of the data that the denoiser is of.
-
-    >>> import jax, jdiff
-    >>> from jdiff.closed_form import analytic_start, class_normal, mixtures
-    >>> schedule = jdiff.cosine_schedule(1000)
-    >>> model = mixtures.load(jdiff.models.SHIPPED["mixture"])
-    >>> normal = class_normal(model, 3)
-    >>> solver = analytic_start(jdiff.unipc(schedule), schedule, normal)
-    >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
-    (28, 28, 1)
-    """
-    last = len(schedule.alpha) - 1
-
-    def prior(key, shape, t):
-        x_T = solver.prior(key, shape, last)
-        return probability_flow(normal, schedule, x_T, last, t)
-
-    return solver._replace(prior=prior)

@@ -1,28 +1,28 @@
 """The linear diffusion model of Kurt 2023, in closed form.
 
 "Linear Diffusion: Building a Diffusion Model from linear Components" encodes an image
-by PCA, z = P (x - mean) / scale, adds noise once, at one level, and learns to predict
-it by linear regression:
+by PCA, z = P (x - mean) / scale, adds noise once, at one noise level, and predicts it
+by linear regression:
 
     eps ~ [z', e, z' e_1, ..., z' e_k],   z' = z + eps,  eps ~ N(0, I)      (1)
 
 with e the one-hot label, its first entry dropped. These features give every class an
-affine map of its own, so Eq. 1 falls apart into one regression per class,
+affine map of its own, so Eq. 1 separates into one regression per class,
 
     A_k = Cov(eps, z') Cov(z')^-1,   b_k = E[eps] - A_k E[z']               (2)
 
-and needs moments alone: no feature matrix is ever built. With the noise integrated
-out the moments are known, Cov(z') = C_k + I and Cov(eps, z') = I, where m_k and C_k
-are mean and covariance of the latents of class k; so
+which needs moments alone: no feature matrix is built. With the noise integrated out
+the moments are known, Cov(z') = C_k + I and Cov(eps, z') = I, where m_k and C_k are
+mean and covariance of the latents of class k. So
 
     A_k = (C_k + I)^-1,   b_k = -A_k m_k                                    (3)
 
 is the regression on infinitely many draws of noise. An image is made from pure noise
-in one step, x = decode(eps - (A_k eps + b_k)).
-`gaussian` goes on from here: the same map at every level of noise.
-`LinearDiffusion` is the same behind the interface of the article's own library.
+in one step, x = decode(eps - (A_k eps + b_k)). `gaussian` generalises this map to
+every noise level. `LinearDiffusion` has the interface of the article's own library.
 """
 
+import contextlib
 import functools
 import math
 from collections import Counter
@@ -56,7 +56,7 @@ class LinearModel(NamedTuple):
         components: orthonormal directions of the standardised pixels, float32[L, *S].
         weights: A_k of Eq. 2, float32[K, L, L].
         biases: b_k of Eq. 2, float32[K, L].
-        labels: K hashable labels; labels[k] is what class k stands for.
+        labels: K hashable labels; labels[k] is the name of class k.
     """
 
     mean: np.ndarray
@@ -79,8 +79,8 @@ def fit(
         images: [N, H, W] or [N, H, W, C], any real type and range.
         labels: N hashable labels, of at least 2 classes with 2 images each.
         num_latents: L, at most the number of pixels and of images.
-        noise: draws of noise, each float[N, L], for the regression of Eq. 2 on them, as
-            the article does it with one draw; by default the noise is integrated out.
+        noise: draws of noise, each float[N, L], for the regression of Eq. 2; the
+            article takes one draw. By default the noise is integrated out.
 
     Raises:
         ValueError: images or labels cannot be fitted; the message says why.
@@ -95,7 +95,7 @@ def fit(
 def fit_blocks(
     blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]], num_latents: int = 144
 ) -> LinearModel:
-    """Returns what `fit` does, of blocks (images, labels) that each are seen once."""
+    """Returns the model of `fit` from one pass over blocks of (images, labels)."""
     return solve(collect(blocks), num_latents)
 
 
@@ -144,9 +144,14 @@ def generate(
 def denoise(
     model: LinearModel, labels: Sequence[Hashable], eps: jax.typing.ArrayLike
 ) -> np.ndarray:
-    """Returns the images of labels that the model sees in noise eps, float[N, L].
+    """Returns the images of labels made from given noise, float32[N, *S].
 
-    x = decode(eps - (A_k eps + b_k)), float32[N, *S]
+    x = decode(eps - (A_k eps + b_k))
+
+    Args:
+        model: from `fit` or `load`.
+        labels: N of the labels that were fitted.
+        eps: float[N, L].
 
     Raises:
         ValueError: an unknown label, or noise of another shape.
@@ -165,7 +170,11 @@ def denoise(
 
 
 def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.ndarray:
-    """Returns the place of each label among the known ones, int32[N]."""
+    """Returns the index of each label among the known ones, int32[N].
+
+    Raises:
+        ValueError: an unknown label.
+    """
     places = {label: place for place, label in enumerate(known)}
     for label in names_of(labels):
         if label not in places:
@@ -180,7 +189,7 @@ def save(path: str | Path, model: LinearModel) -> None:
     """Writes a model whose labels are str, int, float or tuples of them, in float16.
 
     Raises:
-        ValueError: another label, or as `jdiff.save_weights`.
+        ValueError: another label, or as `jdiff.storage.save_weights`.
     """
     arrays = dict(zip(LinearModel._fields[:-1], model[:-1], strict=True))
     description = {"model": "linear", "labels": labels_to_json(model.labels)}
@@ -188,14 +197,93 @@ def save(path: str | Path, model: LinearModel) -> None:
 
 
 def load(path: str | Path) -> LinearModel:
-    """Returns the model in a file that `save` wrote; else raises a WeightsError."""
+    """Returns the model in a file that `save` wrote.
+
+    Raises:
+        WeightsError: it holds another model, or tensors that do not fit one another.
+    """
     params, description = storage.load_weights(path)
-    arrays = params.get("linear", {})
-    if arrays.keys() != set(LinearModel._fields[:-1]):
+    if description.get("model") != "linear":
         raise storage.WeightsError(
             f"weights must be of a linear model, got {path}, which holds another."
         )
-    return LinearModel(**arrays, labels=labels_from_json(description["labels"]))
+    labels = labels_from_description(description, path)
+    arrays = params.get("linear", {})
+    num_latents, *shape = np.shape(arrays.get("components")) or (0,)
+    expected = {
+        "mean": shape,
+        "scale": shape,
+        "components": (num_latents, *shape),
+        "weights": (len(labels), num_latents, num_latents),
+        "biases": (len(labels), num_latents),
+    }
+    storage.check_params(params, {"linear": as_structs(expected)}, path)
+    return LinearModel(**arrays, labels=labels)
+
+
+def as_structs(shapes: dict[str, Sequence[int]]) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns shapes by name as `jdiff.storage.check_params` compares them."""
+    return {
+        name: jax.ShapeDtypeStruct(tuple(shape), np.float32)
+        for name, shape in shapes.items()
+    }
+
+
+def labels_to_json(label: Any) -> Any:
+    """Returns a label, or a tuple of labels, with lists in the place of tuples."""
+    if isinstance(label, tuple):
+        return [labels_to_json(part) for part in label]
+    if isinstance(label, str | int | float):
+        return label
+    raise ValueError(
+        f"labels must be str, int, float or tuples of them to be saved, got {label!r}."
+    )
+
+
+def labels_from_description(
+    description: dict[str, Any], path: str | Path
+) -> tuple[Hashable, ...]:
+    """Returns the labels that `labels_to_json` wrote, which must be distinct."""
+    labels = _from_json(description.get("labels"))
+    with contextlib.suppress(TypeError):  # not hashable
+        if isinstance(labels, tuple) and len(labels) == len(set(labels)) > 0:
+            return labels
+    raise storage.WeightsError(
+        f"the description must hold distinct labels, got {labels!r:.80} in {path}."
+    )
+
+
+class LinearDiffusion:
+    """The article's model with the interface of its own library, `lineardiffusion`.
+
+    Args:
+        image_size: side of the images, in pixels; by default `fit` takes images of any
+            shape.
+        latent_size: square root of the number of latents.
+    """
+
+    def __init__(self, image_size: int | None = None, latent_size: int = 12):
+        self.image_size, self.latent_size = image_size, latent_size
+        self.model: LinearModel | None = None
+
+    def fit(self, X: Sequence[Hashable], y: np.ndarray) -> "LinearDiffusion":
+        """Fits the model to labels X and images y, and returns it; see `fit`."""
+        shape, side = np.shape(y)[1:], self.image_size
+        if side is not None and shape != (side, side):
+            raise ValueError(f"images must be {side} x {side}, got {list(shape)}.")
+        self.model = fit(y, X, self.latent_size**2)
+        return self
+
+    def predict(self, X: Sequence[Hashable], seed: int = 1337) -> np.ndarray:
+        """Returns an image of each label, in the units of the training images.
+
+        A seed draws the same noise, and so the same images, as the article's library.
+        """
+        if self.model is None:
+            raise ValueError("fit must be called before predict.")
+        size = len(X), self.latent_size**2
+        eps = np.random.default_rng(seed).normal(size=size)
+        return denoise(self.model, X, eps)
 
 
 def _fit_noise(
@@ -217,7 +305,7 @@ def _fit_noise(
     stats = collect(blocks())
     weights, biases = [], []
     for mean, cov in zip(stats.means, stats.covariances, strict=True):
-        # Where a class has fewer images than latents, the shortest of the solutions.
+        # The shortest solution, where a class has fewer images than latents.
         inverse = np.linalg.pinv(cov[:size, :size], hermitian=True)
         weights.append(cov[size:, :size] @ inverse)
         biases.append(mean[size:] - weights[-1] @ mean[:size])
@@ -227,20 +315,8 @@ def _fit_noise(
     )
 
 
-def labels_to_json(label: Any) -> Any:
-    """Returns a label, or a tuple of labels, with lists in the place of tuples."""
-    if isinstance(label, tuple):
-        return [labels_to_json(part) for part in label]
-    if isinstance(label, str | int | float):
-        return label
-    raise ValueError(
-        f"labels must be str, int, float or tuples of them to be saved, got {label!r}."
-    )
-
-
-def labels_from_json(label: Any) -> Any:
-    """Returns what `labels_to_json` was given."""
-    return tuple(map(labels_from_json, label)) if isinstance(label, list) else label
+def _from_json(label: Any) -> Any:
+    return tuple(map(_from_json, label)) if isinstance(label, list) else label
 
 
 @jax.jit
@@ -249,36 +325,3 @@ def _denoise_batch(model: LinearModel, index: jax.Array, eps: jax.Array) -> jax.
         return decode(model, eps - predict_noise(model, eps, k))
 
     return jax.vmap(one)(index, eps)
-
-
-class LinearDiffusion:
-    """The article's model with the interface of its own library, `lineardiffusion`.
-
-    Args:
-        image_size: side of the images; by default found out by `fit`, which takes
-            rectangles and colours as well.
-        latent_size: the latents are latent_size^2 numbers.
-    """
-
-    def __init__(self, image_size: int | None = None, latent_size: int = 12):
-        self.image_size, self.latent_size = image_size, latent_size
-        self.model: LinearModel | None = None
-
-    def fit(self, X: Sequence[Hashable], y: np.ndarray) -> "LinearDiffusion":
-        """Fits the model to labels X and images y as `fit`, and returns it."""
-        shape, side = np.shape(y)[1:], self.image_size
-        if side is not None and shape != (side, side):
-            raise ValueError(f"images must be {side} x {side}, got {list(shape)}.")
-        self.model = fit(y, X, self.latent_size**2)
-        return self
-
-    def predict(self, X: Sequence[Hashable], seed: int = 1337) -> np.ndarray:
-        """Returns an image of each label, in the units of the training images.
-
-        The noise of a seed is that of the article's library, so the images are, too.
-        """
-        if self.model is None:
-            raise ValueError("the model must be fitted before it predicts, got no fit.")
-        size = len(X), self.latent_size**2
-        eps = np.random.default_rng(seed).normal(size=size)
-        return denoise(self.model, X, eps)

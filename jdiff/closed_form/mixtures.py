@@ -1,19 +1,19 @@
-"""Images as mixtures of Gaussians, one for each class: diffusion with linear parts.
+"""Images as mixtures of Gaussians, one for each class: diffusion in closed form.
 
-The pixels are rotated to their principal axes. On the first L of them the latents of a
+The pixels are rotated to their principal axes. On the first L axes the latents of a
 class are a mixture of Gaussians; all further axes share one variance. Nothing is
-trained: cells are found by k-means, and the covariance of a cell is that of its
-images, drawn towards the mean of all cells (`gaussian.fit_mixture`). Since the rotation
-is orthonormal, noise stays white in the latents, and the denoiser of
-`gaussian`, exact at each noise level, carries over to pixels. One cell of full rank is
-the best affine denoiser.
+trained: k-means finds the cells, and the covariance of a cell is that of its images,
+shrunk towards the mean over cells (`gaussian.fit_mixture`). The rotation is
+orthonormal, so noise stays white in the latents, and the denoiser of `gaussian`, exact
+at each noise level, holds for pixels. One cell of full rank is the best affine
+denoiser.
 """
 
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ from jdiff.closed_form.gaussian import Normal, from_covariance
 from jdiff.sampling import Denoiser
 from jdiff.schedules import Schedule
 
-_MIN_VARIANCE = 1e-4  # one grey level of 256: the best likelihood of digits unseen
+_MIN_VARIANCE = 1e-4  # a grey level of 256: the best likelihood of unseen digits
 _BATCH = 256  # images drawn at once
 
 
@@ -38,7 +38,7 @@ class MixtureModel(NamedTuple):
         remainder: variance in all other directions, float32[].
         mixtures: of the latents [L]; a `gaussian.Mixture` of K cells, whose arrays
             have a leading axis of classes.
-        labels: hashable; labels[k] is what class k stands for.
+        labels: hashable; labels[k] is the name of class k.
     """
 
     mean: jax.Array
@@ -62,7 +62,7 @@ def fit(
     Args:
         images: uint8[N, H, W] or [N, H, W, C]; 0 becomes -1 and 255 becomes 1.
         labels: N hashable labels, of at least 2 classes with 2 images each.
-        num_cells: Gaussians of a class, >= 1; fewer get weight in small classes.
+        num_cells: Gaussians of a class, >= 1; small classes use fewer.
         num_latents: L, at most the number of pixels and of images.
         rank: variances kept in each cell, in [1, num_latents].
         shrinkage: n_0 of `gaussian.fit_mixture`, in images, > 0.
@@ -111,21 +111,27 @@ def denoiser(model: MixtureModel, schedule: Schedule, k: int) -> Denoiser:
 def apply(
     model: MixtureModel, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
 ) -> jax.Array:
-    """Returns the estimates of x_0 for a batch, as a network that predicts x_0 does.
+    """Returns the estimates of x_0 for a batch, float[B, *S], as a network does.
 
-    On variance-preserving paths, where alpha^2 = sigmoid(log_snr) = 1 - sigma^2.
+    For variance-preserving paths, where alpha^2 = sigmoid(log_snr) = 1 - sigma^2.
+
+    Args:
+        model: from `fit` or `load`; without labels, where it is an argument of jit.
+        x_t: float[B, *S].
+        log_snr: float[B].
+        label: int[B], in [0, number of classes).
     """
 
     def one(x_t, log_snr, k):
         squares = jax.nn.sigmoid(log_snr), jax.nn.sigmoid(-log_snr)
-        level = Schedule(*(jnp.sqrt(square)[None] for square in squares))
-        return denoiser(model, level, k)(x_t, jnp.int32(0))
+        step = Schedule(*(jnp.sqrt(square)[None] for square in squares))
+        return denoiser(model, step, k)(x_t, jnp.int32(0))
 
     return jax.vmap(one)(x_t, log_snr, label)
 
 
 def draw(key: jax.Array, model: MixtureModel, k: int) -> jax.Array:
-    """Returns an exact draw from class k, float32[*S], in one step and not clipped."""
+    """Returns an exact draw from class k in one step, float32[*S], not clipped."""
     key_cell, key_latents, key_rest = jax.random.split(key, 3)
     leaves = jax.tree.map(jnp.asarray, model.mixtures)
     cell = jax.random.categorical(key_cell, leaves.log_weights[k])
@@ -173,8 +179,37 @@ def class_mixture(model: MixtureModel, k: int) -> gaussian.Mixture:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[k], model.mixtures)
 
 
+def class_normal(model: MixtureModel, k: int) -> Normal:
+    """Returns the Gaussian with the mean and covariance of class k of a model.
+
+    m = sum_i pi_i m_i,  C = sum_i pi_i (C_i + (m_i - m)(m_i - m)^T)
+
+    Args:
+        model: from `mixtures.fit` or `mixtures.load`.
+        k: scalar int in [0, number of classes).
+    """
+    mixture = class_mixture(model, k)
+    cells, weights = mixture.cells, jax.nn.softmax(mixture.log_weights)
+    mean = weights @ cells.mean
+    eye = jnp.eye(mean.size)
+
+    def moment(cell):
+        extra = cell.variances - cell.remainder
+        inside = cell.vectors.T @ (extra[:, None] * cell.vectors)
+        return inside + cell.remainder * eye + jnp.outer(cell.mean, cell.mean)
+
+    square = jnp.tensordot(weights, jax.vmap(moment)(cells), 1)
+    latent = from_covariance(mean, square - jnp.outer(mean, mean))
+    return Normal(
+        model.mean + jnp.tensordot(latent.mean, model.axes, 1),
+        jnp.tensordot(latent.vectors, model.axes, 1),
+        latent.variances,
+        model.remainder,
+    )
+
+
 def save(path: str | Path, model: MixtureModel) -> None:
-    """Writes a model, in float16, as `linear.save` does."""
+    """Writes a model in float16; see `linear.save`."""
     cells = {"log_weights": model.mixtures.log_weights}
     cells |= model.mixtures.cells._asdict()
     pixels = {name: getattr(model, name) for name in ("mean", "axes", "remainder")}
@@ -184,18 +219,50 @@ def save(path: str | Path, model: MixtureModel) -> None:
 
 
 def load(path: str | Path) -> MixtureModel:
-    """Returns the model in a file that `save` wrote; else raises a WeightsError."""
+    """Returns the model in a file that `save` wrote.
+
+    Raises:
+        WeightsError: it holds another model, tensors that do not fit one another or
+            the labels, or a variance that is not > 0.
+    """
     params, description = storage.load_weights(path)
     if description.get("model") != "mixtures":
         raise storage.WeightsError(
             f"weights must be of a mixture model, got {path}, which holds another."
         )
-    cells = params["cells"]
+    labels = linear.labels_from_description(description, path)
+    storage.check_params(params, _expected_shapes(params, len(labels)), path)
+    cells, pixels = params["cells"], params["pixels"]
+    variances = cells["variances"], cells["remainder"], pixels["remainder"]
+    if not all((variance > 0).all() for variance in variances):
+        raise storage.WeightsError(f"variances must be > 0, got others in {path}.")
     mixtures = gaussian.Mixture(cells.pop("log_weights"), gaussian.Normal(**cells))
-    labels = linear.labels_from_json(description["labels"])
-    pixels = params["pixels"]
-    pixels["remainder"] = pixels["remainder"].reshape(())  # files hold no scalars
+    pixels["remainder"] = pixels["remainder"].reshape(())
     return MixtureModel(**pixels, mixtures=mixtures, labels=labels)
+
+
+def _expected_shapes(params: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Returns the shapes of a model's tensors, by the sizes of two of them."""
+    pixels, cells = params.get("pixels", {}), params.get("cells", {})
+    num_latents, *shape = np.shape(pixels.get("axes")) or (0,)
+    _, num_cells, rank, *_ = (*np.shape(cells.get("variances")), 0, 0, 0)
+    # Older files hold a vector in place of the scalar.
+    remainder = (1,) if np.shape(pixels.get("remainder")) == (1,) else ()
+    per_cell = num_classes, num_cells
+    return {
+        "pixels": linear.as_structs(
+            {"mean": shape, "axes": (num_latents, *shape), "remainder": remainder}
+        ),
+        "cells": linear.as_structs(
+            {
+                "log_weights": per_cell,
+                "mean": (*per_cell, num_latents),
+                "vectors": (*per_cell, rank, num_latents),
+                "variances": (*per_cell, rank),
+                "remainder": per_cell,
+            }
+        ),
+    }
 
 
 @jax.jit
@@ -204,7 +271,7 @@ def _draw_batch(key, model, rows, classes):
         row, k = row_and_class
         return jnp.clip(draw(jax.random.fold_in(key, row), model, k), -1.0, 1.0)
 
-    # Few at once: each takes a copy of the directions of its cell, 2 MB if affine.
+    # Few at once: each copies the directions of its cell, 2 MB at full rank.
     return jax.lax.map(one, (rows, classes), batch_size=16)
 
 
@@ -220,19 +287,19 @@ def _check(images, labels, num_cells, num_latents, rank, shrinkage):
         if not 1 <= value <= most:
             raise ValueError(f"{name} must be in [1, {most}], got {value}.")
     if not 0 < shrinkage < math.inf:
-        raise ValueError(f"shrinkage must be positive and finite, got {shrinkage}.")
+        raise ValueError(f"shrinkage must be > 0 and finite, got {shrinkage}.")
     return names
 
 
 def _split(model: MixtureModel, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the latents of x, and what of x they do not hold."""
+    """Returns the latents of x, and the part of x orthogonal to the axes."""
     latents = jnp.tensordot(model.axes, x, x.ndim)
     return latents, x - jnp.tensordot(latents, model.axes, 1)
 
 
 def _principal_axes(images, num_latents):
     """Returns mean [*S] in 0 .. 255, axes [L, D], and the variance beyond them."""
-    # As one class: the moments of each are not needed, and take memory.
+    # As one class, because the moments of each class would take memory.
     mean, covariance = moments.total_covariance(
         moments.collect([(images, [0] * len(images))])
     )
@@ -249,32 +316,3 @@ def _encode_all(images: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.nd
         rows = rows.reshape(len(rows), -1)
         latents[start : start + 4096] = rows @ axes.T / 127.5
     return latents
-
-
-def class_normal(model: MixtureModel, k: int) -> Normal:
-    """Returns the Gaussian with the mean and covariance of class k of a model.
-
-    m = sum_i pi_i m_i,  C = sum_i pi_i (C_i + (m_i - m)(m_i - m)^T)
-
-    Args:
-        model: from `mixtures.fit` or `mixtures.load`.
-        k: scalar int in [0, number of classes).
-    """
-    mixture = class_mixture(model, k)
-    cells, shares = mixture.cells, jax.nn.softmax(mixture.log_weights)
-    mean = shares @ cells.mean
-    eye = jnp.eye(mean.size)
-
-    def moment(cell):
-        extra = cell.variances - cell.remainder
-        inside = cell.vectors.T @ (extra[:, None] * cell.vectors)
-        return inside + cell.remainder * eye + jnp.outer(cell.mean, cell.mean)
-
-    square = jnp.tensordot(shares, jax.vmap(moment)(cells), 1)
-    latent = from_covariance(mean, square - jnp.outer(mean, mean))
-    return Normal(
-        model.mean + jnp.tensordot(latent.mean, model.axes, 1),
-        jnp.tensordot(latent.vectors, model.axes, 1),
-        latent.variances,
-        model.remainder,
-    )

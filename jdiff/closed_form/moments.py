@@ -1,7 +1,7 @@
 """Mean and covariance of every class, from one pass over labelled images.
 
-All that the closed-form models (`linear`, `gaussian`, `mixtures`) learn from data is in
-these moments, so no model needs more memory than O(D^2) for each class.
+The closed-form models (`linear`, `gaussian`, `mixtures`) learn nothing from data but
+these moments, so fitting takes O(D^2) memory for each class.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -18,7 +18,7 @@ class Moments(NamedTuple):
     """First and second moments of the examples of K classes, of shape S and size D.
 
     Attributes:
-        labels: K hashable labels, sorted if they can be, else as they came.
+        labels: K hashable labels, sorted if they can be, else in order of appearance.
         counts: examples, int[K].
         means: float64[K, *S].
         covariances: divided by the count, float64[K, D, D].
@@ -33,8 +33,8 @@ class Moments(NamedTuple):
 def collect(blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]]) -> Moments:
     """Returns mean and covariance of each class, from one pass over the blocks.
 
-    Products of 512 images are float32, their sums float64. A guess of the mean is
-    subtracted from all images, so that large means do not swamp small variances.
+    Products of 512 images are float32, their sums float64. An estimate of the mean is
+    subtracted from all images, so that large means do not cancel small variances.
 
     Args:
         blocks: of (examples [N, ...], N hashable labels).
@@ -68,31 +68,31 @@ def collect(blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]]) -> Moments:
 
 
 def total_covariance(stats: Moments) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean [*S] and covariance [D, D] of all examples, whatever their class.
+    """Returns mean [*S] and covariance [D, D] of the examples of all classes.
 
     Raises:
-        ValueError: all of them are equal.
+        ValueError: all examples are equal.
     """
-    shares = stats.counts / stats.counts.sum()
-    mean = np.tensordot(shares, stats.means, 1)
-    offsets = (stats.means - mean[None]).reshape(len(shares), -1)
-    covariance = np.tensordot(shares, stats.covariances, 1)
-    covariance += (offsets * shares[:, None]).T @ offsets
+    fractions = stats.counts / stats.counts.sum()
+    mean = np.tensordot(fractions, stats.means, 1)
+    offsets = (stats.means - mean[None]).reshape(len(fractions), -1)
+    covariance = np.tensordot(fractions, stats.covariances, 1)
+    covariance += (offsets * fractions[:, None]).T @ offsets
     if not np.diag(covariance).any():
-        raise ValueError("images must differ from one another, got one image only.")
+        raise ValueError("images must differ from one another, got equal ones.")
     return mean, covariance
 
 
 def principal_axes(
     stats: Moments, num_axes: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns mean [*S] and scale [*S] of each pixel, and the PCA of what is left.
+    """Returns mean [*S] and scale [*S] of each pixel, and principal components.
 
     The components [num_axes, *S] are the orthonormal directions in which pixels of
     mean 0 and variance 1 vary most. Constant pixels have scale 1.
 
     Raises:
-        ValueError: too few classes or images, too many axes, images that are all one.
+        ValueError: too few classes or images, too many axes, or equal images.
     """
     shape, size = stats.means.shape[1:], stats.covariances.shape[-1]
     counts = dict(zip(stats.labels, stats.counts, strict=True))
@@ -114,7 +114,12 @@ def names_of(labels: Sequence[Hashable]) -> list[Any]:
 
 
 def check_images(images: np.ndarray, labels: Sequence[Hashable]) -> list[Any]:
-    """Returns the labels as a list, or raises a ValueError that says what is wrong."""
+    """Returns the labels as a list.
+
+    Raises:
+        ValueError: images are not finite real numbers [N, H, W, ...], or labels are not
+            N hashable objects.
+    """
     names = names_of(labels)
     if images.ndim < 2:
         raise ValueError(f"images must be [N, H, W, ...], got {list(images.shape)}.")
@@ -133,7 +138,7 @@ def check_images(images: np.ndarray, labels: Sequence[Hashable]) -> list[Any]:
 
 
 def check_classes(counts: Mapping[Any, int], num_latents: int, num_pixels: int) -> None:
-    """Raises a ValueError unless these classes have images enough for the latents."""
+    """Raises ValueError unless the classes have enough images for the latents."""
     if len(counts) < 2:
         raise ValueError(f"labels must be of at least 2 classes, got {len(counts)}.")
     for name, count in counts.items():
@@ -158,8 +163,7 @@ def in_order(labels: Iterable[Any]) -> tuple[Any, ...]:
 
 
 def _center(images: np.ndarray) -> np.ndarray:
-    # The mean of equal numbers can be off in the last bit; a constant pixel must not
-    # be, or it would seem to vary.
+    # Exact for constant pixels, which would vary if the mean were off by one bit.
     constant = (images == images[0][None]).all(0)
     return np.where(constant, images[0], images.mean(0))
 
@@ -188,5 +192,5 @@ def _add_block(
 
 @jax.jit
 def _products(rows: jax.Array) -> jax.Array:
-    # Not the default precision, which on accelerators is less than float32.
+    # The default precision of accelerators is less than float32.
     return jnp.matmul(rows.T, rows, precision=jax.lax.Precision.HIGHEST)

@@ -1,9 +1,10 @@
 """Checkpoints: training states on disk, whole, verified, and readable as weights.
 
-orbax writes a state beside and gives it its name, the number of its step, when it is
-whole. It holds a manifest of fingerprints. On reading, every array is compared with
-its fingerprint: a state that differs in one bit is skipped, with a warning, for the one
-before it. Several processes save one state together, in a folder that all of them see.
+orbax writes a state under a temporary name and renames it to the number of its step
+when it is whole. Beside the state lie the metadata of the run and a manifest of
+fingerprints. On reading, every array is compared with its fingerprint: a checkpoint
+that differs in one bit is skipped, with a warning, for the one before it. Several
+processes save one state together, in a folder that all of them see.
 """
 
 import contextlib
@@ -19,62 +20,65 @@ import jax
 import numpy as np
 
 from jdiff.storage import fingerprints
-from jdiff.storage.weights import WeightsError
+from jdiff.storage.weights import WeightsError, check_description
 
 NUM_KEPT = 3  # besides the best
+# Names on disk of what a checkpoint consists of.
+_STATE, _METADATA, _MANIFEST = "state", "facts", "manifest"
 
 Save = Callable[[int, Any, dict[str, Any]], None]
 
 
 @contextlib.contextmanager
 def open_checkpoints(directory: str | Path, step: int = 0) -> Iterator[Save]:
-    """Returns a context with a function that saves: (step, state, facts) -> None.
+    """Returns a context with a function that saves: (step, state, metadata) -> None.
 
-    It returns when the state is copied; writing goes on beside the training. The next
-    save waits for it, as the end of the context does. The last three states are kept,
-    and of those whose facts have a "loss" the one with the lowest.
+    The function returns once the state is copied; writing continues in the background.
+    The next save waits for it, as the end of the context does. The last three
+    checkpoints are kept, and the one whose metadata have the lowest "loss".
 
     Args:
-        directory: folder of the states, made if missing.
-        step: number of steps done. Later states in the folder, which could not be
-            restored, are renamed to N.skipped: the run will come to those steps again.
+        directory: folder of the checkpoints, made if missing.
+        step: number of steps done. Later checkpoints in the folder, which could not be
+            restored, are renamed to N.skipped: the run will reach those steps again.
 
     Raises:
-        OSError: a state cannot be saved; those before it stay as they are.
+        OSError: a state cannot be saved; earlier checkpoints stay as they are.
     """
-    ocp, directory = import_orbax(), Path(directory).resolve()
-    with _in_words(directory):
-        _put_aside(directory, step)
+    ocp, directory = _import_orbax(), Path(directory).resolve()
+    with _as_os_error(directory):
+        _skip_later(directory, step)
         losses = _saved_losses(directory)
-        manager = _manager(directory, losses)
+        manager = _make_manager(directory, losses)
 
-    def save(step: int, state: Any, facts: Any) -> None:
-        raw = jax.tree.map(_copy, raw_keys(state))
-        facts = json.loads(json.dumps(facts))
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(raw),
-            facts=ocp.args.JsonSave(facts),
-            manifest=ocp.args.JsonSave(fingerprints.make_manifest(raw, facts)),
-        )
-        if facts.get("loss") is not None:
-            losses[step] = facts["loss"]
-        with _in_words(directory):
-            manager.save(step, args=args)
+    def save(step: int, state: Any, metadata: Any) -> None:
+        raw = jax.tree.map(_copy, _raw_keys(state))
+        metadata = json.loads(json.dumps(metadata))
+        manifest = fingerprints.make_manifest(raw, metadata)
+        items = {
+            _STATE: ocp.args.StandardSave(raw),
+            _METADATA: ocp.args.JsonSave(metadata),
+            _MANIFEST: ocp.args.JsonSave(manifest),
+        }
+        if metadata.get("loss") is not None:
+            losses[step] = metadata["loss"]
+        with _as_os_error(directory):
+            manager.save(step, args=ocp.args.Composite(**items))
 
-    # Of what it raises orbax logs a traceback, too.
+    # orbax also logs a traceback of what it raises.
     log = logging.getLogger("absl")
-    level = log.level
+    log_level = log.level
     log.setLevel(logging.CRITICAL)
     try:
         yield save
     finally:
-        with _in_words(directory):
+        with _as_os_error(directory):
             manager.close()
-        log.setLevel(level)
+        log.setLevel(log_level)
 
 
 def save_checkpoint(
-    directory: str | Path, step: int, state: Any, facts: dict[str, Any]
+    directory: str | Path, step: int, state: Any, metadata: dict[str, Any]
 ) -> None:
     """Saves a training state under directory/step, atomically; keeps the last three.
 
@@ -82,46 +86,94 @@ def save_checkpoint(
         directory: folder of the checkpoints, made if missing.
         step: number of steps done; it names the checkpoint.
         state: a `TrainState`; typed keys are stored as their raw data.
-        facts: JSON-serialisable facts of the run, returned by `restore_checkpoint`.
+        metadata: of the run, JSON-serialisable; `restore_checkpoint` returns them.
 
     Raises:
         OSError: see `open_checkpoints`.
     """
     with open_checkpoints(directory, step) as save:
-        save(step, state, facts)
+        save(step, state, metadata)
 
 
-def states_in(directory: Path) -> list[Path]:
-    """Returns the folders of states, newest first."""
-    if not directory.is_dir():
-        return []
-    named = (path for path in directory.iterdir() if path.name.isdigit())
-    return sorted(named, key=lambda path: -int(path.name))
+def restore_checkpoint(directory: str | Path, like: Any) -> tuple[Any, Any]:
+    """Returns (state, metadata) of the newest whole checkpoint in a folder.
+
+    A damaged one is skipped, with a warning that says why. Nothing is changed on disk.
+
+    Args:
+        directory: folder that `save_checkpoint` or `open_checkpoints` wrote.
+        like: a state of the same structure, on the devices where the result shall be;
+            its values do not matter.
+
+    Raises:
+        WeightsError: there is no checkpoint, none is whole, or it is of another
+            architecture.
+    """
+    raw = _raw_keys(like)
+
+    def read(folder: Path) -> tuple[Any, Any]:
+        state, metadata, leaves, error = None, None, None, None
+        try:
+            state, metadata, leaves = _read_state(folder, raw)
+        except Exception as caught:  # told to the other processes first
+            error = caught
+        if not _on_all_processes(error is None):
+            raise error or ValueError("another process could not read it")
+        if leaves is not None:
+            fingerprints.verify(state, leaves)
+        return state, metadata
+
+    restored, metadata = _read_newest(directory, read)
+    return jax.tree.map(_restore_key, like, restored, is_leaf=_is_key), metadata
 
 
-def _put_aside(directory: Path, step: int) -> None:
+def load_ema_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Returns (params, description): the averaged weights of a training state.
+
+    The rest of the state is not read.
+
+    Args:
+        path: folder of a run, of its checkpoints, or of one of them; of several the
+            newest whole one is taken.
+
+    Raises:
+        WeightsError: there is no checkpoint, none is whole, or its description is
+            missing, as in those of older versions, or refused by `load_weights`.
+    """
+    path = Path(path)
+    if (path / "checkpoints").is_dir():
+        path = path / "checkpoints"
+    params, metadata = _read_newest(path, _read_ema)
+    description = metadata.get("description") if isinstance(metadata, dict) else None
+    if not isinstance(description, dict):
+        raise WeightsError(
+            f"the checkpoint in {path} must describe its network, got an older one: "
+            "take the weights file of that run."
+        )
+    check_description(description, params, path)
+    return params, description
+
+
+def _skip_later(directory: Path, step: int) -> None:
     from jax.experimental import multihost_utils
 
     if jax.process_index() == 0:
         directory.mkdir(parents=True, exist_ok=True)
-        for path in states_in(directory):
+        for path in _checkpoints_in(directory):
             if int(path.name) > step:
                 path.rename(path.with_name(f"{path.name}.skipped"))
-    multihost_utils.sync_global_devices("put aside")
+    multihost_utils.sync_global_devices("skip later checkpoints")
 
 
-def _manager(directory: Path, losses: dict[int, float]) -> Any:
-    ocp = import_orbax()
+def _make_manager(directory: Path, losses: dict[int, float]) -> Any:
+    ocp = _import_orbax()
 
-    # orbax's own policy fails if the figures beside one state are damaged.
+    # orbax's own policy fails if the metadata of one checkpoint are damaged.
     def should_preserve(states: Any, *, context: Any) -> list[bool]:
         steps = [state.step for state in states]
         known = [step for step in steps if step in losses]
-        kept = {
-            *steps[-NUM_KEPT:],
-            min(known, key=lambda step: losses[step], default=None),
-        }
-        return [step in kept for step in steps]
+        best = min(known, key=lambda step: losses[step], default=None)
+        return [step in {*steps[-NUM_KEPT:], best} for step in steps]
 
     options = ocp.CheckpointManagerOptions(
         preservation_policy=types.SimpleNamespace(should_preserve=should_preserve),
@@ -131,39 +183,28 @@ def _manager(directory: Path, losses: dict[int, float]) -> Any:
 
 
 def _saved_losses(directory: Path) -> dict[int, float]:
-    """Returns the losses of the states in a folder, of those that tell theirs."""
+    """Returns the losses of the checkpoints in a folder whose metadata hold one."""
     losses = {}
-    for path in states_in(directory):
+    for path in _checkpoints_in(directory):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            facts = json.loads((path / "facts" / "metadata").read_text())
-            losses[int(path.name)] = float(facts["loss"])
+            metadata = json.loads((path / _METADATA / "metadata").read_text())
+            losses[int(path.name)] = float(metadata["loss"])
     return losses
 
 
 def _copy(leaf: Any) -> Any:
     """Returns what the next step cannot overwrite while it is written.
 
-    A copy on each device is the same: orbax would cut it between them, leaf by leaf.
+    An array that each device holds whole becomes one in memory: orbax would divide it
+    between the devices.
     """
-    is_cut = isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
-    return leaf if is_cut else np.array(leaf)
-
-
-def import_orbax() -> Any:
-    """Returns the module `orbax.checkpoint`; raises WeightsError without it."""
-    try:
-        import orbax.checkpoint as ocp
-    except ImportError as error:
-        raise WeightsError(
-            "checkpoints need orbax, which is not installed: pip install "
-            "'jdiffusion[train]'."
-        ) from error
-    return ocp
+    is_sharded = isinstance(leaf, jax.Array) and not leaf.is_fully_replicated
+    return leaf if is_sharded else np.array(leaf)
 
 
 @contextlib.contextmanager
-def _in_words(directory: Path) -> Iterator[None]:
-    """Whatever fails while a state is saved is an OSError, in one sentence."""
+def _as_os_error(directory: Path) -> Iterator[None]:
+    """Turns whatever fails while a state is saved into an OSError of one sentence."""
     try:
         yield
     except WeightsError:
@@ -171,104 +212,37 @@ def _in_words(directory: Path) -> Iterator[None]:
     # Full disks surface as errors of orbax, of its storage or of the system.
     except Exception as error:
         raise OSError(
-            f"cannot save a checkpoint in {directory}: {first_line(error)}"
+            f"cannot save a checkpoint in {directory}: {_first_line(error)}"
         ) from error
 
 
-def first_line(error: Exception) -> str:
-    """Returns what an error says, in one line of at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _checkpoints_in(directory: Path) -> list[Path]:
+    """Returns the folders of checkpoints, newest first."""
+    if not directory.is_dir():
+        return []
+    named = (path for path in directory.iterdir() if path.name.isdigit())
+    return sorted(named, key=lambda path: -int(path.name))
 
 
-def is_key(leaf: Any) -> bool:
-    """Whether a leaf is a typed random key."""
-    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
-
-
-def raw_keys(state: Any) -> Any:
-    """Returns a tree with the raw data of its random keys, which storage can hold."""
-    return jax.tree.map(lambda x: jax.random.key_data(x) if is_key(x) else x, state)
-
-
-def restore_checkpoint(directory: str | Path, like: Any) -> tuple[Any, Any]:
-    """Returns (state, facts) of the newest whole checkpoint in a folder.
-
-    A damaged one is skipped, with a warning that says why. Nothing is changed on disk.
-
-    Args:
-        directory: folder that `save_checkpoint` or `open_checkpoints` wrote.
-        like: a state of the same structure, which lies on devices as the result will;
-            its values do not matter.
-
-    Raises:
-        WeightsError: there is no checkpoint, none is whole, or it is of another
-            architecture.
-    """
-    raw = raw_keys(like)
-
-    def read(folder: Path) -> tuple[Any, Any]:
-        state, facts, leaves, error = None, None, None, None
-        try:
-            state, facts, leaves = _read_state(folder, raw)
-        except Exception as caught:  # told to the other processes first
-            error = caught
-        if not _on_all_processes(error is None):
-            raise error or ValueError("another process could not read it")
-        if leaves is not None:
-            fingerprints.verify(state, leaves)
-        return state, facts
-
-    restored, facts = _newest(directory, read)
-    return jax.tree.map(_restore_key, like, restored, is_leaf=is_key), facts
-
-
-def load_ema_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Returns (params, description): the averaged weights of a training state.
-
-    Of all that the state holds only these are read.
-
-    Args:
-        path: folder of a run, of its checkpoints, or of one of them; of several the
-            newest whole one is taken.
-
-    Raises:
-        WeightsError: there is no checkpoint, none is whole, or it does not say of which
-            network it is, as those of older versions.
-    """
-    path = Path(path)
-    if (path / "checkpoints").is_dir():
-        path = path / "checkpoints"
-    params, facts = _newest(path, _read_average)
-    description = facts.get("description") if isinstance(facts, dict) else None
-    if not isinstance(description, dict):
-        raise WeightsError(
-            f"the checkpoint in {path} must describe its network, got an older one: "
-            "take the weights file of that run."
-        )
-    return params, description
-
-
-def _newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
-    """Returns what `read` makes of the newest state that it can read."""
+def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
+    """Returns what `read` returns for the newest checkpoint that it can read."""
     directory = Path(directory)
-    if directory.name.isdigit() and (directory / "state").is_dir():
+    if directory.name.isdigit() and (directory / _STATE).is_dir():
         folders = [directory]
     else:
-        folders = states_in(directory)
+        folders = _checkpoints_in(directory)
     if not folders:
         raise WeightsError(f"no checkpoint in {directory}.")
-    import_orbax()
+    _import_orbax()
     damages = []
     for folder in folders:
         try:
             found = read(folder)
         except WeightsError:
             raise
-        # orbax, JSON and what stores the arrays each have errors of their own.
+        # orbax, JSON and the array storage each have errors of their own.
         except Exception as error:
-            damages.append(f"{folder.name} ({first_line(error)})")
+            damages.append(f"{folder.name} ({_first_line(error)})")
             continue
         if damages:
             warnings.warn(
@@ -283,45 +257,46 @@ def _newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
     )
 
 
-def _reader() -> Any:
-    """Returns what reads a folder in this process alone, whatever others do."""
-    ocp = import_orbax()
+def _read_items(folder: Path, items: dict[str, Any]) -> Any:
+    """Returns items of a checkpoint, read by this process alone."""
+    ocp = _import_orbax()
     index = jax.process_index()
     options = ocp.options.MultiprocessingOptions(
         primary_host=index, active_processes={index}, barrier_sync_key_prefix=str(index)
     )
     handler = ocp.CompositeCheckpointHandler()
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
+        return reader.restore(folder.resolve(), ocp.args.Composite(**items))
 
 
-def _read_facts(folder: Path) -> tuple[Any, fingerprints.Leaves | None]:
-    """Returns (facts, leaves); leaves is None in states of older versions."""
-    ocp = import_orbax()
-    names = ["facts", "manifest"] if (folder / "manifest").exists() else ["facts"]
-    wanted = {name: ocp.args.JsonRestore() for name in names}
-    with _reader() as reader:
-        read = reader.restore(folder.resolve(), ocp.args.Composite(**wanted))
-    if "manifest" not in names:
-        return read["facts"], None
-    return read["facts"], fingerprints.open_manifest(read["manifest"], read["facts"])
+def _read_metadata(folder: Path) -> tuple[Any, fingerprints.Leaves | None]:
+    """Returns (metadata, leaves); leaves is None in checkpoints of older versions."""
+    ocp = _import_orbax()
+    has_manifest = (folder / _MANIFEST).exists()
+    names = [_METADATA, _MANIFEST] if has_manifest else [_METADATA]
+    read = _read_items(folder, {name: ocp.args.JsonRestore() for name in names})
+    metadata = read[_METADATA]
+    if not has_manifest:
+        return metadata, None
+    return metadata, fingerprints.open_manifest(read[_MANIFEST], metadata)
 
 
 def _read_state(folder: Path, like: Any) -> tuple[Any, Any, fingerprints.Leaves | None]:
-    """Returns (state, facts, leaves)."""
-    ocp = import_orbax()
-    facts, leaves = _read_facts(folder)
+    """Returns (state, metadata, leaves)."""
+    ocp = _import_orbax()
+    metadata, leaves = _read_metadata(folder)
     if leaves is not None:
         fingerprints.check_shapes(leaves, like, folder)
-    args = ocp.args.Composite(state=ocp.args.StandardRestore(like))
-    with _reader() as reader:
-        return reader.restore(folder.resolve(), args)["state"], facts, leaves
+    read = _read_items(folder, {_STATE: ocp.args.StandardRestore(like)})
+    return read[_STATE], metadata, leaves
 
 
-def _read_average(folder: Path) -> tuple[dict[str, Any], Any]:
-    """Returns (averaged weights, facts)."""
-    ocp = import_orbax()
-    facts, leaves = _read_facts(folder)
-    path = folder.resolve() / "state"
+def _read_ema(folder: Path) -> tuple[dict[str, Any], Any]:
+    """Returns (averaged weights, metadata)."""
+    ocp = _import_orbax()
+    metadata, leaves = _read_metadata(folder)
+    path = folder.resolve() / _STATE
+    # What it looks like is read from disk, because no network is at hand.
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(path)
     if tree is None:
@@ -336,7 +311,7 @@ def _read_average(folder: Path) -> tuple[dict[str, Any], Any]:
     read = handler.restore(path, args=args)
     if leaves is not None:
         fingerprints.verify(read, leaves)
-    return read["ema_params"], facts
+    return read["ema_params"], metadata
 
 
 def _on_all_processes(is_well: bool) -> bool:
@@ -345,7 +320,36 @@ def _on_all_processes(is_well: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.int32(is_well)).all())
 
 
+def _import_orbax() -> Any:
+    """Returns the module `orbax.checkpoint`; raises WeightsError without it."""
+    try:
+        import orbax.checkpoint as ocp
+    except ImportError as error:
+        raise WeightsError(
+            "checkpoints need orbax, which is not installed: pip install "
+            "'jdiffusion[train]'."
+        ) from error
+    return ocp
+
+
+def _first_line(error: Exception) -> str:
+    """Returns what an error says, in one line of at most 200 characters."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _is_key(leaf: Any) -> bool:
+    """Whether a leaf is a typed random key."""
+    return isinstance(leaf, jax.Array) and jax.dtypes.issubdtype(
+        leaf.dtype, jax.dtypes.prng_key
+    )
+
+
+def _raw_keys(state: Any) -> Any:
+    """Returns a tree with the raw data of its random keys, which storage can hold."""
+    return jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, state)
+
+
 def _restore_key(like: Any, value: Any) -> Any:
-    if not is_key(like):
+    if not _is_key(like):
         return value
     return jax.random.wrap_key_data(value, impl=jax.random.key_impl(like))

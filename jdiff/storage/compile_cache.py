@@ -1,24 +1,24 @@
 """Compiled programs, kept for the next process.
 
-Half of what a command takes is compilation. JAX can keep its results in a folder; here
-that is one in the user's cache, with a limit. What they depend on (program, versions of
-JAX and XLA, the machine's features) is in their names, so an old one is never mistaken
-for a new one.
+Half of what a command takes is compilation. JAX can keep compiled programs in a folder;
+here it is one in the user's cache, with a limit. The name of a program is a hash of all
+that it depends on (its text, the versions of JAX and XLA, the machine's features), so
+an old one is never taken for a new one.
 """
 
 import os
 
 from jdiff.storage.files import user_cache
 
-LIMIT = 64 * 2**20  # bytes; a program takes a few hundred thousand
+LIMIT = 64 * 2**20  # bytes; a program takes some 300,000
 
 
 def enable_compile_cache() -> None:
     """Makes JAX keep compiled programs in the user's cache, the latest 64 MB of them.
 
-    To be called before the first computation. Does nothing where the user has told JAX
-    of a folder (JAX_COMPILATION_CACHE_DIR), wants none (JAX_ENABLE_COMPILATION_CACHE
-    is false), or has a cache that cannot be written.
+    Call it before the first computation. It does nothing where the user has named a
+    folder (JAX_COMPILATION_CACHE_DIR), wants none (JAX_ENABLE_COMPILATION_CACHE is
+    false), or has a cache that cannot be written.
     """
     import jax
 
@@ -34,5 +34,5 @@ def enable_compile_cache() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", LIMIT)
-    # By default only what compiles for a second is kept.
+    # By default JAX keeps only what takes a second to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)

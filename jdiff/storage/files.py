@@ -1,8 +1,7 @@
 """Files that appear whole or not at all.
 
-Whatever is written to disk is written under another name in the same folder and then
-renamed, so that an interrupted run never leaves half a file behind, nor damages the
-one that was there before.
+A file is written under another name in the same folder and then renamed, so that
+readers never see a partial file and an interrupted run leaves the old one as it was.
 """
 
 import contextlib
@@ -18,8 +17,8 @@ def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
     Call it before hours of work, not after.
 
     Args:
-        path: the file; its folder has to exist.
-        *suffixes: those allowed, as ".png"; any if none is given.
+        path: the file; its folder must exist.
+        *suffixes: those allowed, such as ".png"; any if none is given.
 
     Raises:
         ValueError: the folder does not exist, the path is a folder, or it has
@@ -45,8 +44,8 @@ def user_cache() -> Path:
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Returns a context with the path of a draft, which becomes `path` at its end.
 
-    The draft has the suffix of `path`, for writers that go by it. If the block
-    raises, `path` stays as it was and nothing else is left behind.
+    The draft has the suffix of `path`, because some writers choose the format by it. If
+    the block raises, `path` stays as it was and the draft is removed.
 
     Args:
         path: the file to create or replace.
@@ -56,7 +55,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         OSError: the file cannot be written.
     """
     path = check_output(path)
-    # Not tempfile: its files are readable by their owner alone, and stay so.
+    # Not tempfile, whose files only their owner may read.
     draft = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
         yield draft

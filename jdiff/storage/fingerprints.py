@@ -1,13 +1,13 @@
-"""What a training state was when it was saved, to compare with what storage returns.
+"""Fingerprints of a training state, to verify what storage returns.
 
 The fingerprint of an array is
 
     sum_i mix(bits_i xor mix(i + 1))  mod 2^32                                    (1)
 
 with the bits of entry i and the finalizer of MurmurHash3 (Appleby 2011), which maps
-32 bits one to one: whatever happens to one entry changes the sum, and what happens to
-many goes unseen once in 2^32. Integers add alike in any order, so it is the same number
-however an array is cut between devices, and is computed where the array lies.
+32 bits one to one: any change of one entry changes the sum, and a change of many goes
+unseen once in 2^32. Integers add alike in any order, so the number does not depend on
+how an array is divided between devices, and is computed where the array lies.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ def fingerprint(array: Any) -> Any:
 
     Args:
         array: of any shape, of numbers of up to 32 bits, or 64 in memory. One that is
-            cut between devices is not put together for it.
+            divided between devices is not gathered.
     """
     if isinstance(array, jax.Array) and not array.is_fully_replicated:
         return _of_pieces(array)
-    # What memory holds is read there: a program for each shape takes longer to compile.
+    # By NumPy, because a program for each shape would take longer to compile.
     array = np.ascontiguousarray(array).reshape(-1)
     bits = array.view(f"uint{8 * min(array.itemsize, 4)}").astype(np.uint32)
     place = np.arange(1, bits.size + 1, dtype=np.uint32)
@@ -42,7 +42,7 @@ def fingerprint(array: Any) -> Any:
 @jax.jit
 def _of_pieces(array: jax.Array) -> jax.Array:
     bits = array.view(f"uint{8 * array.itemsize}").astype(jnp.uint32)
-    # Not ravel: an array cut along another axis than its first would be put together.
+    # Not ravel, which would gather an array that is divided along a later axis.
     place, stride = jnp.ones(bits.shape, jnp.uint32), 1
     for axis in reversed(range(bits.ndim)):
         index = jax.lax.broadcasted_iota(jnp.uint32, bits.shape, axis)
@@ -57,29 +57,29 @@ def _mix(bits: Any) -> Any:
     return bits ^ (bits >> 16)
 
 
-def make_manifest(tree: Any, facts: Any) -> dict[str, Any]:
-    """Returns, JSON-serialisable, what is needed to know a state and its facts again.
+def make_manifest(tree: Any, metadata: Any) -> dict[str, Any]:
+    """Returns the JSON-serialisable fingerprints of a state and its metadata.
 
     Args:
         tree: of arrays; they may lie on many devices, of several processes.
-        facts: JSON-serialisable.
+        metadata: JSON-serialisable.
     """
-    return _sealed(_describe(tree), facts)
+    return _seal(_describe(tree), metadata)
 
 
-def open_manifest(manifest: dict[str, Any], facts: Any) -> Leaves:
-    """Returns what a manifest says of the leaves.
+def open_manifest(manifest: dict[str, Any], metadata: Any) -> Leaves:
+    """Returns shape, type and fingerprint of each leaf of a manifest.
 
     Raises:
-        ValueError: manifest or facts are not what was saved.
+        ValueError: manifest or metadata are not what was saved.
     """
-    if manifest != _sealed(manifest["leaves"], facts):
-        raise ValueError("its facts are not what was saved")
+    if manifest != _seal(manifest["leaves"], metadata):
+        raise ValueError("its metadata are not what was saved")
     return manifest["leaves"]
 
 
-def _sealed(leaves: Leaves, facts: Any) -> dict[str, Any]:
-    text = json.dumps([leaves, facts], sort_keys=True)
+def _seal(leaves: Leaves, metadata: Any) -> dict[str, Any]:
+    text = json.dumps([leaves, metadata], sort_keys=True)
     return {"leaves": leaves, "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -93,16 +93,16 @@ def verify(tree: Any, leaves: Leaves) -> None:
 def check_shapes(leaves: Leaves, like: Any, path: Any) -> None:
     """Raises WeightsError, naming the path, unless like has the leaves' shapes."""
     shapes = {name: tuple(shape) for name, (shape, _, _) in leaves.items()}
-    wanted = {name: leaf.shape for name, leaf in _named(like).items()}
+    expected = {name: leaf.shape for name, leaf in _named(like).items()}
     weights.check_shapes(
         shapes,
-        wanted,
+        expected,
         f"the checkpoint {path} must fit the network that resumes it, got another",
     )
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """Returns the leaves by paths, a/b/c, alike for dicts and NamedTuples."""
+    """Returns the leaves by path, a/b/c, the same for dicts and NamedTuples."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     name = jax.tree_util.keystr
     return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}

@@ -1,10 +1,13 @@
-"""Weights on disk.
+"""Weights on disk: one safetensors file of tensors and a JSON description.
 
-Weights are one safetensors file: tensors and a JSON description of the network, no
-code, nothing to unpickle, readable by every framework.
+The file holds no code and nothing to unpickle, and every framework can read it. It is
+checked here, before anything is built of it: `load_weights` bounds the numbers of the
+description that decide work and memory, `check_params` compares every tensor with what
+the described network has.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,10 @@ import numpy as np
 from jdiff.storage.files import atomic_write
 
 _FORMAT = "jdiff-1"
+_MAX_SIDE = 1024  # pixels: the cost of tracing a network grows with the image
+_MAX_STEPS = 100_000  # as in jdiff.schedules
+_MAX_GUIDANCE = 1000.0
+_WIDTHS = ("num_channels", "num_features", "num_latents", "widths")
 
 
 class WeightsError(ValueError):
@@ -27,12 +34,12 @@ def save_weights(
     """Writes the weights of a network and what is needed to rebuild it.
 
     Weights are stored in float16: half the size, and a relative error of 2^-11 that
-    no sample shows. Written beside and renamed, so a reader never meets half a file.
+    no sample shows. The file appears whole, so readers never see a partial one.
 
     Args:
         path: the file, usually NAME.safetensors.
         params: nested dict of arrays, as Haiku makes them.
-        description: JSON-serialisable facts, e.g. {"network": "unet", ...}.
+        description: JSON-serialisable, e.g. {"num_channels": 64, ...}.
 
     Raises:
         ValueError: the folder does not exist, or a weight is not finite in float16.
@@ -52,16 +59,17 @@ def save_weights(
             # Not ascontiguousarray, which makes a vector of a scalar.
             tensors[f"{module}/{name}"] = leaf.copy(order="C")
     metadata = {"format": _FORMAT, "description": json.dumps(dict(description))}
-    with atomic_write(path) as partial:
-        Path(partial).write_bytes(save(tensors, metadata))
+    with atomic_write(path) as draft:
+        draft.write_bytes(save(tensors, metadata))
 
 
 def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (params, description) of a file that `save_weights` wrote.
 
     Raises:
-        WeightsError: there is no such file, or it is truncated, not weights at all,
-            or weights of another program.
+        WeightsError: there is no such file, it is truncated, not weights, or weights of
+            another program; a tensor is not finite; or the description is not JSON or
+            holds a number that `check_description` refuses.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -71,7 +79,8 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
+    # TypeError and AttributeError: a number format that NumPy lacks.
+    except (SafetensorError, OSError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"weights must be a whole safetensors file, got {path}: {error}."
         ) from error
@@ -82,16 +91,61 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         )
     params: dict[str, Any] = {}
     for name, tensor in tensors.items():
+        if tensor.dtype.kind != "f":
+            raise WeightsError(
+                f"weights must be floats, got {tensor.dtype} in {name} of {path}."
+            )
         if not np.isfinite(tensor).all():
             raise WeightsError(f"weights must be finite, got NaN in {name} of {path}.")
         module, _, leaf = name.rpartition("/")
         params.setdefault(module, {})[leaf] = tensor.astype(np.float32)
     try:
-        return params, dict(json.loads(metadata["description"]))
-    except (KeyError, TypeError, ValueError) as error:
+        description = dict(json.loads(metadata["description"]))
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"weights must carry a description in JSON, got {path}: {error}."
         ) from error
+    check_description(description, params, path)
+    return params, description
+
+
+def check_description(
+    description: Mapping[str, Any], params: Any, path: str | Path
+) -> None:
+    """Raises WeightsError if a number of a description asks for too much work.
+
+    No network has more layers than tensors, nor a layer wider than it has weights. What
+    the weights do not bound has a limit of its own: the sides of an image, the steps of
+    a schedule, the scale of guidance.
+
+    Args:
+        description: what a file says of its network; only the names known here count.
+        params: the weights beside it.
+        path: the file, for the message.
+    """
+    leaves = jax.tree.leaves(params)
+    num_weights = sum(math.prod(leaf.shape) for leaf in leaves)
+    bounds = {
+        "num_blocks": (0, len(leaves)),
+        "num_layers": (1, len(leaves)),
+        "num_steps": (1, _MAX_STEPS),
+        "image_shape": (1, _MAX_SIDE),
+        **{name: (1, num_weights) for name in _WIDTHS},
+    }
+    for name, (low, high) in bounds.items():
+        sizes = description.get(name, low)
+        for size in sizes if isinstance(sizes, list | tuple) else [sizes]:
+            if type(size) is not int or not low <= size <= high:
+                raise WeightsError(
+                    f"{name} must be in [{low}, {high}] for these weights, "
+                    f"got {size!r:.40} in {path}."
+                )
+    guidance = description.get("guidance", 0.0)
+    if type(guidance) not in (int, float) or not 0.0 <= guidance <= _MAX_GUIDANCE:
+        raise WeightsError(
+            f"guidance must be in [0, {_MAX_GUIDANCE:g}], got {guidance!r:.40} in "
+            f"{path}."
+        )
 
 
 def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> None:
@@ -102,34 +156,31 @@ def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> 
         expected: the tree it should be, from `jax.eval_shape` of the network's init.
         path: the file, for the message.
     """
-    shapes = {
-        jax.tree_util.keystr(key): leaf.shape
-        for key, leaf in jax.tree_util.tree_leaves_with_path(params)
-    }
-    wanted = {
-        jax.tree_util.keystr(key): leaf.shape
-        for key, leaf in jax.tree_util.tree_leaves_with_path(expected)
-    }
     check_shapes(
-        shapes,
-        wanted,
+        _shapes(params),
+        _shapes(expected),
         f"weights must fit the network they describe, got {path} of another",
     )
 
 
 def check_shapes(
-    shapes: Mapping[str, tuple], wanted: Mapping[str, tuple], complaint: str
+    shapes: Mapping[str, tuple], expected: Mapping[str, tuple], complaint: str
 ) -> None:
     """Raises WeightsError unless both name the same arrays, of the same shapes.
 
     Args:
         shapes: of what was read, by name.
-        wanted: of what reads it.
+        expected: of what reads it.
         complaint: how the sentence begins, up to "architecture: ".
     """
-    for name in sorted(shapes.keys() | wanted.keys()):
-        if shapes.get(name) != wanted.get(name):
+    for name in sorted(shapes.keys() | expected.keys()):
+        if shapes.get(name) != expected.get(name):
             raise WeightsError(
-                f"{complaint} architecture: {name} should be {wanted.get(name)}, "
+                f"{complaint} architecture: {name} should be {expected.get(name)}, "
                 f"is {shapes.get(name)}."
             )
+
+
+def _shapes(tree: Any) -> dict[str, tuple]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}

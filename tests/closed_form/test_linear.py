@@ -284,7 +284,7 @@ def test_what_cannot_be_generated_is_said(tmp_path):
         closed_form.linear.generate(KEY, model, [0, "a"])
     with pytest.raises(ValueError, match=r"eps must be \[1, 2\], got \[1, 3\]"):
         closed_form.linear.denoise(model, [0], np.zeros((1, 3)))
-    with pytest.raises(ValueError, match="must be fitted before"):
+    with pytest.raises(ValueError, match="fit must be called before predict"):
         jdiff.closed_form.LinearDiffusion().predict(["1"])
     with pytest.raises(ValueError, match="images must be 28 x 28"):
         jdiff.closed_form.LinearDiffusion(28).fit(LABELS, IMAGES)
@@ -294,3 +294,12 @@ def test_what_cannot_be_generated_is_said(tmp_path):
         )
     with pytest.raises(jdiff.storage.WeightsError, match="of a linear model"):
         closed_form.linear.load(jdiff.evaluation.SHIPPED_JUDGE)
+
+
+@pytest.mark.parametrize("name", closed_form.linear.LinearModel._fields[:-1])
+def test_tensors_that_do_not_fit_are_refused(name, tmp_path):
+    path = tmp_path / "model.safetensors"
+    model = closed_form.linear.fit(IMAGES, LABELS, 2)
+    closed_form.linear.save(path, model._replace(**{name: getattr(model, name)[:-1]}))
+    with pytest.raises(jdiff.storage.WeightsError, match="another architecture"):
+        closed_form.linear.load(path)

@@ -167,6 +167,62 @@ def test_a_model_survives_its_file(tmp_path):
         closed_form.mixtures.load(jdiff.evaluation.SHIPPED_JUDGE)
 
 
+TENSORS = [("pixels", name) for name in ("mean", "axes", "remainder")]
+TENSORS += [("cells", name) for name in ("log_weights", "mean", "vectors")]
+TENSORS += [("cells", name) for name in ("variances", "remainder")]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return jdiff.storage.load_weights(jdiff.models.SHIPPED["mixture"])
+
+
+def refused(path, params, description):
+    """The message of the error of a model that is read from such a file."""
+    jdiff.storage.save_weights(path, params, description)
+    with pytest.raises(jdiff.storage.WeightsError) as error:
+        jdiff.load_model(path)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(("module", "name"), TENSORS)
+def test_tensors_that_do_not_fit_are_refused(module, name, shipped, tmp_path):
+    params, description = shipped
+    path, tensor = tmp_path / "m.safetensors", params[module][name]
+    others = {n: leaf for n, leaf in params[module].items() if n != name}
+    for changed in (
+        others,
+        {**others, "renamed": tensor},
+        {**others, name: tensor[:-1]},
+        {**others, name: tensor[..., None]},
+    ):
+        message = refused(path, {**params, module: changed}, description)
+        assert "another architecture" in message
+
+
+def test_with_fewer_classes_than_labels_no_other_letter_is_drawn(shipped, tmp_path):
+    params, description = shipped
+    cells = {name: leaf[:-12] for name, leaf in params["cells"].items()}
+    changed = {**params, "cells": cells}
+    assert "(62, 32)" in refused(tmp_path / "m.safetensors", changed, description)
+
+
+@pytest.mark.parametrize("labels", [None, [], "abc", ["a"] * 62, [{}] * 62, 3])
+def test_labels_that_are_not_distinct_are_refused(labels, shipped, tmp_path):
+    params, description = shipped
+    changed = {**description, "labels": labels}
+    assert "labels" in refused(tmp_path / "m.safetensors", params, changed)
+
+
+def test_variances_that_are_none_are_refused(shipped, tmp_path):
+    params, description = shipped
+    cells = {**params["cells"], "variances": -params["cells"]["variances"]}
+    changed = {**params, "cells": cells}
+    message = refused(tmp_path / "m.safetensors", changed, description)
+    assert "variances must be > 0" in message
+
+
 IMAGES, LABELS = make_images(num=12)
 
 
@@ -179,8 +235,8 @@ IMAGES, LABELS = make_images(num=12)
         ({"num_latents": 13}, r"num_latents must be in \[1, 12\].*got 13"),
         ({"num_cells": 0}, r"num_cells must be in \[1, 12\], got 0"),
         ({"rank": 6}, r"rank must be in \[1, 5\], got 6"),
-        ({"shrinkage": 0}, "shrinkage must be positive and finite, got 0"),
-        ({"shrinkage": np.nan}, "shrinkage must be positive and finite, got nan"),
+        ({"shrinkage": 0}, "shrinkage must be > 0 and finite, got 0"),
+        ({"shrinkage": np.nan}, "shrinkage must be > 0 and finite, got nan"),
         ({"images": IMAGES * 0}, "must differ"),
     ],
 )

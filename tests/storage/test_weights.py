@@ -78,9 +78,9 @@ def crafted(tensors, description, format="jdiff-1"):
 def test_weights_come_back_within_the_rounding_of_float16(tmp_path_factory, leaves):
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     params = {"net/~/layer": leaves, "net": {"w": np.ones(2)}}
-    jdiff.storage.save_weights(path, params, DESCRIPTION)
+    jdiff.storage.save_weights(path, params, {"chars": "abc", "num_steps": 20})
     loaded, description = jdiff.storage.load_weights(path)
-    assert description == DESCRIPTION
+    assert description == {"chars": "abc", "num_steps": 20}
     assert loaded.keys() == params.keys()
     assert loaded["net/~/layer"].keys() == leaves.keys()
     for name, leaf in leaves.items():
@@ -106,9 +106,9 @@ def test_array_in_any_memory_order_comes_back(path):
     np.testing.assert_array_equal(loaded["net"]["v"], matrix[:, ::2])
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5, 0.9, 0.999])
-def test_truncated_weights_are_refused(path, whole, share):
-    path.write_bytes(whole[: int(share * len(whole))])
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.2, 0.5, 0.9, 0.999])
+def test_truncated_weights_are_refused(path, whole, fraction):
+    path.write_bytes(whole[: int(fraction * len(whole))])
     refused(path)
 
 
@@ -181,11 +181,13 @@ def test_weights_of_another_program_are_refused(path, content):
     assert "jdiff" in refused(path)
 
 
-def test_weights_of_a_number_format_that_numpy_lacks_are_refused(path):
-    header = json.dumps(
-        {"net/w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}
-    ).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "U8", "I64", "BOOL"])
+def test_weights_of_a_number_format_that_is_not_float_are_refused(path, dtype):
+    size = {"BF16": 2, "I64": 8}.get(dtype, 1)
+    tensor = {"dtype": dtype, "shape": [2], "data_offsets": [0, 2 * size]}
+    metadata = {"format": "jdiff-1", "description": "{}"}
+    header = json.dumps({"net/w": tensor, "__metadata__": metadata}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(2 * size))
     refused(path)
 
 
@@ -195,6 +197,7 @@ def test_weights_of_a_number_format_that_numpy_lacks_are_refused(path):
         crafted({"net/w": np.zeros(2)}, "not json"),
         crafted({"net/w": np.zeros(2)}, "[1]"),
         save({"net/w": np.zeros(2)}, {"format": "jdiff-1"}),
+        crafted({"net/w": np.zeros(2)}, 10_000 * "[" + 10_000 * "]"),
         crafted({"no module": np.zeros(2)}, "{}"),
     ],
 )
@@ -302,6 +305,25 @@ def test_missing_fact_is_refused(path, name):
         {"num_levels": 4},
         {"num_levels": 10**9},
         {"num_levels": "three"},
+        {"num_channels": 16 * 10**9},
+        {"num_blocks": 10**9},
+        {"num_blocks": -1},
+        {"num_blocks": True},
+        {"num_steps": 10**9},
+        {"num_steps": 1.5},
+        {"image_shape": [20000, 20000, 1]},
+        {"image_shape": [10**30, 8, 1]},
+        {"image_shape": [[8], 8, 1]},
+        {"image_shape": []},
+        {"guidance": float("nan")},
+        {"guidance": 1e30},
+        {"guidance": "much"},
+        {"autoencoder": "mlp", "num_latents": 10**9, "num_features": 16}
+        | {"num_layers": 1, "widths": [16, 16]},
+        {"autoencoder": "mlp", "num_latents": 4, "num_features": 16}
+        | {"num_layers": 10**9, "widths": [16, 16]},
+        {"autoencoder": "mlp", "num_latents": 4, "num_features": 16}
+        | {"num_layers": 1, "widths": [10**9, 16]},
         {"image_shape": [8, 8]},
         {"image_shape": [9, 8, 1]},
         {"image_shape": 8},
