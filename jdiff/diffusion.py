@@ -1,23 +1,23 @@
 """Denoising diffusion, the theory on one page.
 
-Every function is written for ONE example of any shape and a scalar step t;
-`jax.vmap` makes batches. The path from data to noise is
+All is written for ONE example of any shape and a scalar step t; `jax.vmap` makes
+batches. The path from data to noise is
 
     x_t = alpha_t x_0 + sigma_t eps,    eps ~ N(0, I),  t = 0 .. T          (1)
 
 with the tables alpha, sigma of a `Schedule`. The signal-to-noise ratio is
-SNR_t = alpha_t^2 / sigma_t^2 and its logarithm lambda_t. For any s < t the path
-is Markov, and given both ends of a step its middle is Gaussian:
+SNR_t = alpha_t^2 / sigma_t^2 and its logarithm lambda_t. The path is Markov, and for
+any s < t, x_s is Gaussian given x_t and x_0:
 
     r = SNR_t / SNR_s
     q(x_s | x_t, x_0) = N(alpha_s x_0 + sigma_s sqrt(r) eps, sigma_s^2 (1 - r) I)   (2)
     with eps = (x_t - alpha_t x_0) / sigma_t
 
 which is Ho et al. 2020, Eq. 6-7, for s = t - 1, and Kingma et al. 2021, Eq. 25-33,
-for any s. At s = 0 the variance is 0 because sigma_0 = 0: nothing is masked.
+for any s. At s = 0 the variance is 0 because sigma_0 = 0; no mask is needed.
 
-A network is trained to predict one of five targets, each an affine function of
-x_0 and eps, so each can be turned into an estimate of x_0:
+A network is trained to predict one of five targets. Each is an affine function of x_0
+and eps, so with x_t it gives an estimate of x_0:
 
     eps                         Ho et al. 2020                               (3)
     x_0                         Salimans & Ho 2022                           (4)
@@ -25,7 +25,7 @@ x_0 and eps, so each can be turned into an estimate of x_0:
     score = -eps / sigma_t      Song et al. 2021, of log p(x_t | x_0)        (6)
     flow = eps - x_0            Liu et al. 2022; Lipman et al. 2022          (7)
 
-Everything after training sees the estimate of x_0 alone (`jdiff.sampling`).
+After training only the estimate of x_0 is used (`jdiff.sampling`).
 """
 
 from collections.abc import Callable
@@ -34,8 +34,9 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jdiff.schedules import Schedule
+from jdiff.schedules import Schedule, check_step
 
 
 class Gaussian(NamedTuple):
@@ -49,7 +50,7 @@ class Prediction(NamedTuple):
     """What a network predicts: a pair of pure functions.
 
     Attributes:
-        target: (schedule, x_0, eps, t) -> what the network should output.
+        target: (schedule, x_0, eps, t) -> the output that is learned.
         x_0: (schedule, x_t, output, t) -> the estimate of x_0 in that output. Affine
             in x_t and in output.
     """
@@ -61,7 +62,7 @@ class Prediction(NamedTuple):
 def q_sample(
     schedule: Schedule, x_0: jax.Array, t: jax.typing.ArrayLike, eps: jax.Array
 ) -> jax.Array:
-    """Returns x_t, the example x_0 noised to step t (Ho et al. 2020, Eq. 4).
+    """Returns x_t, the example x_0 with the noise of step t (Ho et al. 2020, Eq. 4).
 
     x_t = alpha_t x_0 + sigma_t eps
 
@@ -71,6 +72,9 @@ def q_sample(
         t: scalar int in [0, T]; t = 0 returns x_0.
         eps: standard normal noise, the shape of x_0.
 
+    Raises:
+        ValueError: a concrete t is outside its range.
+
     >>> import jax, jdiff
     >>> schedule = jdiff.cosine_schedule(1000)
     >>> x_0 = jax.numpy.ones(3)
@@ -79,6 +83,7 @@ def q_sample(
     """
     chex.assert_equal_shape([x_0, eps])
     chex.assert_rank(t, 0)
+    check_step(schedule, t)
     return schedule.alpha[t] * x_0 + schedule.sigma[t] * eps
 
 
@@ -104,7 +109,7 @@ def q_posterior(
     t: jax.typing.ArrayLike,
     s: jax.typing.ArrayLike,
 ) -> Gaussian:
-    """Returns q(x_s | x_t, x_0), the step back from t to s when x_0 is known.
+    """Returns q(x_s | x_t, x_0), the reverse step from t to s given x_0.
 
     mean = alpha_s x_0 + sigma_s sqrt(r) eps,  variance = sigma_s^2 (1 - r),
     eps = (x_t - alpha_t x_0) / sigma_t,  r = SNR_t / SNR_s
@@ -116,9 +121,16 @@ def q_posterior(
         x_0: the example at step 0, the shape of x_t.
         t: scalar int in [1, T].
         s: scalar int in [0, t - 1]; s = 0 returns x_0 with variance 0.
+
+    Raises:
+        ValueError: concrete steps are outside their ranges.
     """
     chex.assert_equal_shape([x_t, x_0])
     chex.assert_rank([t, s], 0)
+    check_step(schedule, t)
+    check_step(schedule, s)
+    if not any(isinstance(step, jax.core.Tracer) for step in (t, s)) and not s < t:
+        raise ValueError(f"s must be less than t, got s = {s} and t = {t}.")
     ratio = snr_ratio(schedule, t, s)
     eps = noise(schedule, x_t, x_0, t)
     mean = schedule.alpha[s] * x_0 + schedule.sigma[s] * jnp.sqrt(ratio) * eps
@@ -133,21 +145,21 @@ def convert_prediction(
     output: jax.Array,
     t: jax.typing.ArrayLike,
 ) -> jax.Array:
-    """Returns what a network says, read as another prediction than it was trained for.
+    """Returns a network's output converted to another prediction.
 
     wanted.target(x_0, eps)  with x_0 = trained.x_0(x_t, output) and eps from Eq. 1
 
-    The five predictions are affine in one another at a given x_t, so one network is
-    all five. For instance the score field of a network that was trained on x_0.
+    At a given x_t the five predictions are affine in one another, so a network trained
+    on one gives all five, such as the score field of one trained on x_0.
 
     Args:
         schedule: float32[T + 1] tables.
         trained: what the output is.
-        wanted: what it is to be read as.
+        wanted: what to return.
         x_t: one example, any shape.
         output: the network's, the shape of x_t.
-        t: scalar int in [1, T]; where alpha_t = 0, eps and score cannot be read as
-            the others, because they do not determine x_0.
+        t: scalar int in [1, T]. Where alpha_t = 0, eps and score determine neither x_0
+            nor the others.
     """
     chex.assert_equal_shape([x_t, output])
     x_0 = trained.x_0(schedule, x_t, output, t)
@@ -192,6 +204,23 @@ PREDICT_FLOW = Prediction(
 )
 
 
+def check_determined(schedule: Schedule, prediction: Prediction) -> None:
+    """Raises ValueError if the prediction does not determine x_0 at t = T.
+
+    The noise and the score do not where alpha_T = 0. Traced tables pass unseen.
+    """
+    if any(isinstance(table, jax.core.Tracer) for table in schedule):
+        return
+    tables = Schedule(*(np.asarray(table)[-1:] for table in schedule))
+    with np.errstate(divide="ignore"), jax.ensure_compile_time_eval():
+        factor = prediction.x_0(tables, np.float32(0), np.float32(1), 0)
+    if not np.isfinite(factor):
+        raise ValueError(
+            "alpha must be > 0 at t = T for a network that predicts noise or score, "
+            "which do not determine x_0 there, got 0: predict x_0, v or the flow."
+        )
+
+
 def precondition(
     apply: Callable[..., jax.Array], sigma_data: float = 0.5
 ) -> Callable[..., jax.Array]:
@@ -203,9 +232,9 @@ def precondition(
     c_in = 1 / sqrt(sigma^2 + sigma_data^2)
 
     For a variance-exploding path (alpha = 1), where sigma = exp(-log_snr / 2). The
-    result estimates x_0: train and sample it with `PREDICT_X_0`, and with `edm_weight`.
-    c_noise = log(sigma) / 4 of the paper is -log_snr / 8, and networks of jdiff embed
-    the log-SNR themselves, so it is handed on as it is.
+    result estimates x_0: train it with `PREDICT_X_0` and `edm_weight`, and sample it
+    with `PREDICT_X_0`. The paper's input c_noise = log(sigma) / 4 is -log_snr / 8;
+    networks here embed the log-SNR, so it is passed on unchanged.
 
     Args:
         apply: (params, x_t [B, ...], log_snr [B], ...) -> output [B, ...].

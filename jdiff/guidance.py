@@ -1,7 +1,7 @@
 """Guidance: functions from denoisers to a denoiser, so they compose.
 
-One convention: at scale 0 the unconditional denoiser is left, at scale 1 the
-conditional one, and more is guided. `clip_x_0` comes last. For instance
+One convention: scale 0 is the unconditional denoiser, scale 1 the conditional one, and
+more is guided. `clip_x_0` comes last. For instance
 
     guided = guide(letter, any_letter, 3.0)
     guided = guide_interval(guided, letter, 100, 900)
@@ -21,11 +21,16 @@ def guide(
 
     x_0 = unconditional + scale (conditional - unconditional)
 
-    0 is unconditional, 1 conditional, more is guided: 1 + w in the paper's letters.
-    Guiding x_0, eps, v or score is one thing: at a given x_t each is affine in x_0.
+    The scale is 1 + w in the paper's letters. Guiding x_0, eps, v or score is the same,
+    because each is affine in x_0 at a given x_t.
 
-    With a good model and a bad version of it, smaller or trained for less long, in
-    the place of the unconditional one, this is autoguidance (Karras et al. 2024).
+    With a smaller or less trained model in place of the unconditional one, this is
+    autoguidance (Karras et al. 2024).
+
+    Args:
+        conditional: (x_t, t) -> x_0, of the label that is wanted.
+        unconditional: (x_t, t) -> x_0, of the null label.
+        scale: any number; 0 is unconditional, 1 conditional, more is guided.
 
     >>> import jdiff
     >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
@@ -50,8 +55,8 @@ def guide_interval(
 
     x_0 = guided if first <= t <= last, else conditional
 
-    Only the one that is asked is computed (unless t itself is vmapped), so steps
-    outside the interval cost half.
+    Only one of the two is computed (unless t itself is vmapped), so steps outside the
+    interval cost half.
 
     Args:
         guided: from `guide`.
@@ -65,33 +70,33 @@ def guide_interval(
 
 
 def rescale_guidance(
-    guided: Denoiser, conditional: Denoiser, share: float = 0.7
+    guided: Denoiser, conditional: Denoiser, phi: float = 0.7
 ) -> Denoiser:
     """Returns guidance without its gain of contrast (Lin et al. 2023, Eq. 14-16).
 
-    x_0 = share (std(conditional) / std(guided)) guided + (1 - share) guided
+    x_0 = phi (std(conditional) / std(guided)) guided + (1 - phi) guided
 
     with the standard deviation over one example. The paper rescales the network's
-    output; here, as everywhere in jdiff, it is the estimate of x_0.
+    output, this function the estimate of x_0.
 
     Args:
         guided: from `guide`.
         conditional: the denoiser of scale 1. Under jit its second call is merged with
             the one in `guided`.
-        share: phi of the paper, in [0, 1]; 0 leaves the guided estimate as it is.
+        phi: strength, in [0, 1]; 0 leaves the guided estimate as it is.
 
     Raises:
-        ValueError: share is outside [0, 1].
+        ValueError: phi is outside [0, 1].
     """
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"share must be in [0, 1], got {share}.")
+    if not 0.0 <= phi <= 1.0:
+        raise ValueError(f"phi must be in [0, 1], got {phi}.")
 
     def denoise(x_t, t):
         x_0 = guided(x_t, t)
         std, wanted = jnp.std(x_0), jnp.std(conditional(x_t, t))
-        # What is constant has no contrast to give back.
+        # A constant estimate has no contrast to rescale.
         gain = jnp.where(std > 0, wanted / std, 1.0)
-        return (share * gain + (1.0 - share)) * x_0
+        return (phi * gain + (1.0 - phi)) * x_0
 
     return denoise
 
@@ -99,16 +104,16 @@ def rescale_guidance(
 def dynamic_threshold(
     denoise: Denoiser, percentile: float = 99.5, bound: float = 1.0
 ) -> Denoiser:
-    """Returns a denoiser with loud estimates scaled (Saharia et al. 2022, Sec. 2.3).
+    """Returns a denoiser with dynamic thresholding (Saharia et al. 2022, Sec. 2.3).
 
     s = max(bound, percentile of |x_0|),  x_0 <- bound / s clip(x_0, -s, s)
 
-    In place of `clip_x_0`, after guidance: it keeps differences that clipping flattens.
+    It replaces `clip_x_0` after guidance and keeps differences that clipping removes.
 
     Args:
         denoise: a guided denoiser.
         percentile: p of the paper, in [0, 100]; 100 only scales.
-        bound: of the data, > 0.
+        bound: largest magnitude of the data, > 0.
 
     Raises:
         ValueError: percentile or bound is outside its range.

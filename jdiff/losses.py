@@ -1,8 +1,8 @@
-"""Losses of one example, their weights, and the loss of a batch.
+"""Distances of one example, weights of steps, and the loss of a batch.
 
     L = E_{x_0, t, eps} [ w_t  d(network(x_t, lambda_t, y), target) ]        (8)
 
-(Ho et al. 2020, Eq. 14 with w_t = 1, d = squared error, target = eps.)
+(Ho et al. 2020, Eq. 14, has w_t = 1, d the squared error and target eps.)
 """
 
 import functools
@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jdiff.diffusion import Prediction, q_sample, snr_ratio
+from jdiff.diffusion import Prediction, check_determined, q_sample, snr_ratio
 from jdiff.schedules import Schedule, log_snr
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
@@ -40,7 +40,7 @@ def huber_loss(output: jax.Array, target: jax.Array, delta: float = 1.0) -> jax.
 def uniform_weight(
     schedule: Schedule, prediction: Prediction, t: jax.typing.ArrayLike
 ) -> jax.Array:
-    """Returns 1: every step counts alike in the network's own target (Ho et al.)."""
+    """Returns 1, the weight of every step (Ho et al. 2020, Eq. 14)."""
     return jnp.ones_like(schedule.alpha[t])
 
 
@@ -52,16 +52,17 @@ def min_snr_weight(
 ) -> jax.Array:
     """Returns the min-SNR weight of step t (Hang et al. 2023, Eq. 7).
 
-    w_t = min(SNR_t, gamma) for the squared error of x_0. An error e of the network's
-    output moves x_0 by c_t e, so for its own target the weight is c_t^2 times that:
-    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v. Where
-    alpha is 0 eps and score do not determine x_0: their weight is not a number.
+    w_t = c_t^2 min(SNR_t, gamma),  c_t = d x_0 / d output
+
+    In the paper c_t = 1, the weight of the squared error of x_0. With c_t it is
+    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v. Where alpha is
+    0, eps and score do not determine x_0 and their weight is NaN.
 
     Args:
         schedule: float32[T + 1] tables.
         prediction: what the network predicts.
         t: scalar int in [1, T].
-        gamma: the bound on the SNR, > 0.
+        gamma: upper bound of the SNR, > 0.
     """
     factor = prediction.x_0(schedule, 0.0, 1.0, t)
     snr = jnp.exp(log_snr(schedule, t))
@@ -73,13 +74,13 @@ def snr_difference_weight(
 ) -> jax.Array:
     """Returns the weight of step t in the variational bound (Kingma et al. 2021).
 
-    w_t = SNR_{t-1} - SNR_t  for t > 1,  w_1 = SNR_1                   (Eq. 13)
+    w_t = c_t^2 (SNR_{t-1} - SNR_t) for t > 1,  w_1 = c_1^2 SNR_1      (Eq. 13)
 
-    for the squared error of x_0, and c_t^2 times that for other predictions, as in
-    `min_snr_weight`. SNR_0 is infinite: the bound's last term is not a divergence but
-    -log p(x_0 | x_1), whose weight is SNR_1 if it is a Gaussian with the noise level of
-    x_1, as in `variational_bound`. With these weights T D / 2 times the mean of
-    `l2_loss` over t is that bound in nats, but for what no network can change.
+    with c_t of `min_snr_weight`. SNR_0 is infinite: the bound's last term is not a
+    divergence but -log p(x_0 | x_1), whose weight is SNR_1 for a Gaussian with the
+    noise level of x_1, as in `jdiff.likelihood.variational_bound`. With these weights
+    T D / 2 times the mean of `l2_loss` over t is that bound in nats, up to terms
+    independent of the network.
 
     Args:
         schedule: float32[T + 1] tables.
@@ -102,7 +103,8 @@ def edm_weight(
 
     w_t = (n^2 + sigma_data^2) / (n sigma_data)^2,  n = sigma_t / alpha_t  (Table 1)
 
-    It is 1 / c_out^2: the loss of the network inside starts at 1 at every level.
+    It is 1 / c_out^2, so the loss of the inner network is 1 at every noise level when
+    its output is 0.
 
     Args:
         schedule: float32[T + 1] tables.
@@ -127,25 +129,27 @@ def make_diffusion_loss(
     """Returns the loss of Eq. 8 over a batch: (params, key, batch) -> (loss, metrics).
 
     Step, noise and label dropout of example k are drawn from key k, so they do not
-    depend on how a batch is split over devices. The network sees the whole batch in
+    depend on how a batch is divided over devices. The network takes the whole batch in
     one call, which keeps the weight gradients of its convolutions batched.
 
     Args:
         apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
         schedule: float32[T + 1] tables; steps are drawn uniformly from 1 .. T.
         prediction: what the network predicts.
-        null_label: the label that means "no condition", usually num_classes; where
-            labels are pytrees, such as `Condition`, it is one, too.
+        null_label: the label that means "no condition", usually num_classes; a pytree
+            where labels are pytrees, such as `jdiff.networks.Condition`.
         label_dropout: probability that a label is replaced by the null label, which
             trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
         distance: (output, target) -> scalar, of one example.
         weight: (schedule, prediction, t) -> scalar.
-        num_levels: equal parts of 1 .. T whose losses metrics["levels"] tells apart,
-            from least noise to most, as `sum_by_level` does; none if it is 0.
+        num_levels: equal parts of 1 .. T, from least noise to most, for which
+            metrics["levels"] holds the result of `sum_by_level`; none if it is 0.
 
     Raises:
-        ValueError: label_dropout is outside [0, 1] or lacks a null_label.
+        ValueError: label_dropout is outside [0, 1] or lacks a null_label, or the
+            prediction does not determine x_0 at t = T, where alpha_T = 0.
     """
+    check_determined(schedule, prediction)
     if not 0.0 <= label_dropout <= 1.0:
         raise ValueError(f"label_dropout must be in [0, 1], got {label_dropout}.")
     if label_dropout and null_label is None:
@@ -178,11 +182,11 @@ def make_diffusion_loss(
 
 
 def sum_by_level(losses: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
-    """Returns sums of losses and their numbers, float32[2, num_levels].
+    """Returns sums and counts of losses by noise level, float32[2, num_levels].
 
     Args:
         losses: float[B].
-        level: what they are of, int[B] in [0, num_levels).
+        level: index of each loss's noise level, int[B] in [0, num_levels).
         num_levels: at least 1.
     """
     at_level = level[:, None] == jnp.arange(num_levels)[None]

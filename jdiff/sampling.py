@@ -1,10 +1,10 @@
-"""From noise to data: what a denoiser and a solver are, and the one loop.
+"""From noise to data: denoisers, solvers, and the one loop.
 
 A `Denoiser` maps a noisy example and its step to an estimate of x_0. A `Solver`
 uses that estimate to go from step t to an earlier step s (`jdiff.solvers`). `sample`
-scans a solver over a grid of steps (`jdiff.schedules`). All of it is written for ONE
-example; `jax.vmap` over keys and labels makes a batch, in which example k depends on
-key k and label k alone.
+scans a solver over a grid of steps (`jdiff.schedules`). All is written for ONE example;
+`jax.vmap` over keys and labels makes a batch, in which example k depends on key k and
+label k alone.
 """
 
 import warnings
@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.diffusion import Prediction
+from jdiff.diffusion import Prediction, check_determined
 from jdiff.schedules import Schedule, check_schedule, check_times, log_snr
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]
+_MAX_SIGNAL = 0.1  # alpha_T / sigma_T from which samples are visibly off
 
 
 class SolverState(NamedTuple):
@@ -29,9 +30,12 @@ class SolverState(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A sample x_0, of the shape asked for, and how it came about.
+    """A sample and its path.
 
-    path is x_t at each step, [len(times), *shape]; under jit it is free unless used.
+    Attributes:
+        x_0: the sample, float[*shape].
+        path: x_t at each step, float[len(times), *shape]; under jit it costs nothing
+            unless it is used.
     """
 
     x_0: jax.Array
@@ -39,14 +43,14 @@ class Sample(NamedTuple):
 
 
 class Solver(NamedTuple):
-    """A way to walk from noise to data: a pair of pure functions, and where to start.
+    """A way from noise to data: a pair of pure functions, and where to start.
 
     Attributes:
         init: x_T -> state; state.x is the current sample.
         step: (key, denoise, state, t, s) -> state at the earlier step s.
-        prior: (key, shape, t) -> x_t at the first step of the grid. The solvers
-            of jdiff draw N(0, sigma_t^2 I), which serves variance-exploding paths too.
-        last: T, above which no step may lie; None if the solver does not know.
+        prior: (key, shape, t) -> x_t at the first step of the grid. The solvers of
+            jdiff draw N(0, sigma_t^2 I), also on variance-exploding paths.
+        last: T, the highest step of a grid; None if it is not known.
     """
 
     init: Callable[[jax.Array], Any]
@@ -62,26 +66,31 @@ def start_from_noise(
 ) -> Solver:
     """Returns the solver (init, step) with the prior N(0, sigma_t^2 I) of a schedule.
 
-    Warns if the schedule ends with more signal than that prior can pass over.
+    Warns if the schedule keeps more signal at t = T than that prior may neglect.
 
     Raises:
-        ValueError: the schedule's SNR rises with t.
+        ValueError: step 0 is not data, or the SNR rises with t.
     """
     check_schedule(schedule)
-    if not isinstance(schedule.alpha, jax.core.Tracer):
-        # By NumPy: under jit, indexing even a concrete jax.Array gives a tracer.
-        alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
-        if alpha_T > 0.1 * sigma_T:
-            warnings.warn(
-                f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
-                "which start from pure noise, are off: use larger betas or more steps.",
-                stacklevel=3,
-            )
+    warn_of_signal(schedule, stacklevel=3)
 
     def prior(key, shape, t):
         return schedule.sigma[t] * jax.random.normal(key, shape, schedule.sigma.dtype)
 
     return Solver(init, step, prior, len(schedule.alpha) - 1)
+
+
+def warn_of_signal(schedule: Schedule, stacklevel: int = 2) -> None:
+    """Warns if x_T is too far from pure noise, with which sampling starts."""
+    if any(isinstance(table, jax.core.Tracer) for table in schedule):
+        return
+    alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
+    if alpha_T > _MAX_SIGNAL * sigma_T:
+        warnings.warn(
+            f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
+            "which start from pure noise, are off: use larger betas or more steps.",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def make_denoiser(
@@ -102,12 +111,14 @@ def make_denoiser(
         prediction: what the network predicts.
         label: class of the example, scalar int; the null label for no condition. Or a
             pytree of what the network takes, such as a `Condition`.
-        clip: the estimate is clipped to [-clip, clip]; None leaves it as it is.
+        clip: the estimate is clipped to [-clip, clip]; None does not clip.
 
     Raises:
-        ValueError: the prediction does not determine x_0 at t = T, where alpha_T = 0.
+        ValueError: step 0 of the schedule is not data, its SNR rises with t, or the
+            prediction does not determine x_0 at t = T, where alpha_T = 0.
     """
-    _check_determined(schedule, prediction)
+    check_schedule(schedule)
+    check_determined(schedule, prediction)
     condition = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (label,))
     condition = condition if label is not None else ()
 
@@ -119,9 +130,10 @@ def make_denoiser(
 
 
 def clip_x_0(denoise: Denoiser, bound: float = 1.0) -> Denoiser:
-    """Returns the denoiser clipped to [-bound, bound]; clip AFTER guidance.
+    """Returns the denoiser clipped to [-bound, bound].
 
-    The difference that guidance amplifies should be whole."""
+    Clip AFTER guidance, which amplifies the difference of two unclipped estimates.
+    """
     return lambda x_t, t: jnp.clip(denoise(x_t, t), -bound, bound)
 
 
@@ -139,11 +151,10 @@ def sample(
         key: random key; the same key gives the same sample.
         denoise: (x_t, t) -> x_0.
         solver: from `ddpm`, `ddim`, `dpmpp_2m`, ...
-        times: descending steps, int[n + 1], from `timesteps` or
-            `spaced_timesteps` or your own. A traced grid of the same length does not
-            recompile.
+        times: descending steps, int[n + 1], from `timesteps`, `spaced_timesteps` or
+            your own. Another traced grid of the same length does not recompile.
         shape: of one example.
-        x_T: where to start, of that shape; by default drawn from the solver's prior.
+        x_T: the start, of that shape; by default drawn from the solver's prior.
 
     Raises:
         ValueError: times is not a strictly descending grid of steps in [0, T].
@@ -172,16 +183,3 @@ def sample(
     steps = (keys, times[:-1], times[1:])
     state, path = jax.lax.scan(step, solver.init(x_T), steps)
     return Sample(state.x, jnp.concatenate([x_T[None], path]))
-
-
-def _check_determined(schedule: Schedule, prediction: Prediction) -> None:
-    if isinstance(schedule.alpha, jax.core.Tracer):
-        return
-    with np.errstate(divide="ignore"):
-        tables = jax.tree.map(np.asarray, schedule)
-        factor = prediction.x_0(tables, np.float32(0), np.float32(1), -1)
-    if not np.isfinite(factor):
-        raise ValueError(
-            "alpha must be > 0 at t = T for a network that predicts noise or score, "
-            "which do not determine x_0 there, got 0: predict x_0, v or the flow."
-        )

@@ -9,7 +9,7 @@ marginals are solved, for a D that is constant from t to s, by
 with r = SNR_t / SNR_s and z ~ N(0, I) (Song et al. 2020b, Eq. 12). That is `ddim`. The
 others improve on a constant estimate: `dpmpp_2m` and `unipc` by the estimates of
 earlier steps, `heun` by a second one at s. Nothing divides by alpha_T, which may be 0,
-or by sigma_0, which is. At s = 0 Eq. 9 is x_0 = D.
+or by sigma_0 = 0. At s = 0 Eq. 9 is x_0 = D.
 
 `with_churn` and `with_corrector` take a solver without memory and return one that adds
 fresh noise before every step, so they compose. In the limit of small steps both keep
@@ -34,7 +34,7 @@ class MultistepState(NamedTuple):
     Attributes:
         x: the current sample.
         x_0: the estimate at the step before.
-        gap: half the log-SNR that the last step gained, h in the papers; +inf at first.
+        gap: half the log-SNR gained in the last step, h in the papers; +inf at first.
     """
 
     x: jax.Array
@@ -43,7 +43,7 @@ class MultistepState(NamedTuple):
 
 
 class UniPCState(NamedTuple):
-    """`MultistepState`, and x as the corrector will have it once D at x is known.
+    """`MultistepState`, and what the corrector needs once D at x is known.
 
     corrected x = base + weight (D - x_0)
     """
@@ -56,10 +56,11 @@ class UniPCState(NamedTuple):
 
 
 def ddpm(schedule: Schedule) -> Solver:
-    """Returns ancestral sampling: x_s ~ q(x_s | x_t, x_0 = denoise(x_t, t)).
+    """Returns ancestral sampling (Ho et al. 2020, Algorithm 2, for any s < t).
 
-    Ho et al. 2020, Algorithm 2, for any s < t. The last step adds no noise, because
-    the posterior's variance at s = 0 is 0.
+    x_s ~ q(x_s | x_t, x_0 = denoise(x_t, t))
+
+    The last step adds no noise, because the posterior's variance at s = 0 is 0.
     """
 
     def step(key, denoise, state, t, s):
@@ -76,21 +77,21 @@ def ddim(schedule: Schedule, eta: float = 0.0) -> Solver:
     x_s = alpha_s x_0 + sigma_s (sqrt(1 - eta^2 + eta^2 r) eps + eta sqrt(1 - r) z)
     x_0 = denoise(x_t, t),  eps = (x_t - alpha_t x_0) / sigma_t,  r = SNR_t / SNR_s
 
-    The paper's 1 - alpha_bar_s - var is a sum of non-negative terms here: its
-    difference cancels at eta = 1 and can turn negative.
+    The paper's 1 - alpha_bar_s - var is written as a sum of non-negative terms, because
+    its difference cancels at eta = 1 and can turn negative.
 
-    With eta = 0 this is the Euler method of other papers, too: of Karras et al. 2022
-    on a variance-exploding path and of flow matching (Lipman et al. 2022) on the flow,
-    where x_s = x_t + (s - t) / T (eps - x_0). It is of order 1.
+    With eta = 0 this is the Euler method, of order 1, of Karras et al. 2022 on a
+    variance-exploding path and of flow matching (Lipman et al. 2022) on the flow, where
+    x_s = x_t + (s - t) / T (eps - x_0).
 
     Args:
         schedule: float32[T + 1] tables.
-        eta: share of fresh noise, in [0, 1]; 0 is deterministic, 1 is `ddpm`.
+        eta: fraction of fresh noise, in [0, 1]; 0 is deterministic, 1 is `ddpm`.
 
     Raises:
         ValueError: eta is outside [0, 1].
     """
-    _check_share("eta", eta)
+    _check_eta(eta)
 
     def step(key, denoise, state, t, s):
         x_0 = denoise(state.x, t)
@@ -100,14 +101,14 @@ def ddim(schedule: Schedule, eta: float = 0.0) -> Solver:
 
 
 def heun(schedule: Schedule) -> Solver:
-    """Returns Heun's method, of order 2: two calls a step, one in the last.
+    """Returns Heun's method, of order 2, with two calls a step and one in the last.
 
     x' = alpha_s x_0 + sigma_s eps                                   (Euler)
     x_s = x' + ((alpha_s - alpha_t) (x_0' - x_0) + (sigma_s - sigma_t) (eps' - eps)) / 2
 
     with x_0', eps' at x', s. On a variance-exploding path this is Karras et al. 2022,
-    Algorithm 1; on the flow, Heun's method in flow time. Algorithm 1 leaves the
-    path's derivatives open; they are the differences of the tables here.
+    Algorithm 1; on the flow, Heun's method in flow time. Where Algorithm 1 has the
+    path's derivatives, these are differences of the tables.
     `with_churn(heun(schedule), schedule)` is Algorithm 2.
     """
 
@@ -124,30 +125,30 @@ def heun(schedule: Schedule) -> Solver:
                 signal + (schedule.sigma[s] - schedule.sigma[t]) * (eps_s - eps)
             )
 
-        # "if t_{i+1} != 0" in the paper: data has no noise level to call D at.
+        # "if t_{i+1} != 0" in the paper: at s = 0 eps divides by 0.
         return SolverState(jax.lax.cond(s > 0, trapezoid, lambda x_s: x_s, euler))
 
     return start_from_noise(schedule, SolverState, step)
 
 
 def dpmpp_2m(schedule: Schedule, eta: float = 0.0) -> Solver:
-    """Returns DPM-Solver++(2M), of order 2 by one call a step (Lu et al. 2022, Alg. 2).
+    """Returns DPM-Solver++(2M), of order 2, one call a step (Lu et al. 2022, Alg. 2).
 
     Eq. 9 with D = x_0 + h / (2 h') (x_0 - x_0'),  lambda_t = log(alpha_t / sigma_t),
     h = lambda_s - lambda_t, h' that of the step before and x_0' the estimate there
 
-    eta = 1 is the paper's SDE-DPM-Solver++(2M); between 0 and 1 lie the diffusions
-    of `ddim`. A step of infinite length in lambda (the last one; the first on the
-    flow) is of order 1, as the authors' code has it: no line can be drawn that far.
+    eta = 1 is the paper's SDE-DPM-Solver++(2M); between 0 and 1 are the diffusions of
+    `ddim`. A step of infinite length in lambda (the last one; the first on the flow)
+    cannot be extrapolated and is of order 1, as in the authors' code.
 
     Args:
         schedule: float32[T + 1] tables.
-        eta: share of fresh noise, in [0, 1]; 0 is deterministic.
+        eta: fraction of fresh noise, in [0, 1]; 0 is deterministic.
 
     Raises:
         ValueError: eta is outside [0, 1].
     """
-    _check_share("eta", eta)
+    _check_eta(eta)
 
     def init(x_T):
         gap = jnp.full((), jnp.inf, schedule.alpha.dtype)
@@ -173,8 +174,8 @@ def unipc(schedule: Schedule) -> Solver:
     e = 1 - exp(-h),  q = h / h',  b_1 = 1 / e - 1 / h,  b_2 = 1 / e - 2 b_1 / h
     rho_1 = (b_1 - b_2) q / (1 + q),  rho_2 = b_1 - rho_1
 
-    in the letters of `dpmpp_2m`; where q = 0, rho_2 = 1/2 as in the paper. The
-    path shows predictions; there is no estimate at 0 to correct the last one by.
+    in the letters of `dpmpp_2m`; where q = 0, rho_2 = 1/2 as in the paper. The path
+    holds predictions. The last one is not corrected, for want of an estimate at 0.
     """
 
     def init(x_T):
@@ -189,11 +190,109 @@ def unipc(schedule: Schedule) -> Solver:
         x_s = _constant_step(key, schedule, x_t, x_0 + 0.5 * slope, t, s)
         rho_1, rho_2 = _unic_weights(gap, ratio)
         e = -jnp.expm1(-gap)
-        # Of the gain alpha_s e, all that multiplies x_0_s - x_0 waits for x_0_s.
+        # The term in x_0_s - x_0 is added at the next step, when x_0_s is known.
         base = _constant_step(key, schedule, x_t, x_0 + rho_1 * slope, t, s)
         return UniPCState(x_s, x_0, gap, base, schedule.alpha[s] * e * rho_2)
 
     return start_from_noise(schedule, init, step)
+
+
+def with_churn(
+    solver: Solver,
+    schedule: Schedule,
+    churn: float = 0.1,
+    noise_range: tuple[float, float] = (0.05, 50.0),
+    inflation: float = 1.0,
+) -> Solver:
+    """Returns a solver that adds noise before each step (Karras et al. 2022, Alg. 2).
+
+    n_u = (1 + churn) n_t,  x_u ~ q(x_u | x_t),  x_s = step(x_u, u, s)
+
+    with the noise level n = sigma / alpha; Algorithm 2 has the step of `heun`. Steps
+    are ints, so u is the step of the nearest noise level, and the noise added is that
+    of u.
+
+    Args:
+        solver: one without memory: `heun`, `ddim`, `with_corrector(...)`.
+        schedule: float32[T + 1] tables.
+        churn: gamma of the paper, min(S_churn / N, sqrt(2) - 1), in [0, sqrt(2) - 1].
+        noise_range: S_tmin and S_tmax, the noise levels between which noise is added.
+        inflation: S_noise, > 0; above 1 it compensates a denoiser that removes too
+            much noise.
+
+    Raises:
+        ValueError: an argument is outside its range, the solver has a memory, or the
+            schedule has no step within half the churn of the level wanted.
+    """
+    low, high = noise_range
+    if not 0.0 <= churn <= math.sqrt(2.0) - 1.0:
+        raise ValueError(f"churn must be in [0, sqrt(2) - 1], got {churn}.")
+    if not 0.0 <= low < high:
+        raise ValueError(f"noise_range must be 0 <= low < high, got {noise_range}.")
+    if not 0.0 < inflation < math.inf:
+        raise ValueError(f"inflation must be > 0, got {inflation}.")
+    check_memory(solver)
+    _check_churn(schedule, churn, low, high)
+
+    def step(key, denoise, state, t, s):
+        key_churn, key_step = jax.random.split(key)
+        snr_root = schedule.alpha / schedule.sigma
+        inside = (low * snr_root[t] <= 1.0) & (high * snr_root[t] >= 1.0)
+        noisier = jnp.argmin(jnp.abs(snr_root - snr_root[t] / (1.0 + churn)))
+        u = jnp.where(inside, noisier, t)
+        # Outside the range u is t, and alpha_u / alpha_t is 1 even where alpha is 0.
+        kept = jnp.where(inside, schedule.alpha[u] / schedule.alpha[t], 1.0)
+        added = jnp.where(inside, 1.0 - snr_ratio(schedule, u, t), 0.0)
+        z = jax.random.normal(key_churn, state.x.shape, state.x.dtype)
+        x_u = kept * state.x + inflation * schedule.sigma[u] * jnp.sqrt(added) * z
+        return solver.step(key_step, denoise, SolverState(x_u), u, s)
+
+    return solver._replace(step=step)
+
+
+def with_corrector(solver: Solver, schedule: Schedule, fraction: float = 0.3) -> Solver:
+    """Returns a predictor-corrector: Langevin noise, then the solver's step.
+
+    x_t <- alpha_t x_0 + sigma_t (sqrt(1 - f^2) eps + f z),  z ~ N(0, I)
+    (Song et al. 2021, Algorithms 4 and 5, with f = 2 r for their signal-to-noise
+    ratio r)
+
+    It costs one more call of the denoiser a step. Applied twice, it corrects twice.
+
+    Their explicit Euler step adds variance at each correction, and its length depends
+    on the sample. The rotation here is the exact solution for a constant estimate.
+
+    Args:
+        solver: one without memory: `ddim`, `ddpm`, `heun`.
+        schedule: float32[T + 1] tables.
+        fraction: f, of fresh noise, in [0, 1]; 0 leaves the solver as it is.
+
+    Raises:
+        ValueError: fraction is outside [0, 1], or the solver has a memory.
+    """
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(f"fraction must be in [0, 1], got {fraction}.")
+    check_memory(solver)
+
+    def step(key, denoise, state, t, s):
+        key_correct, key_step = jax.random.split(key)
+        x_0 = denoise(state.x, t)
+        z = jax.random.normal(key_correct, state.x.shape, state.x.dtype)
+        kept = math.sqrt(1.0 - fraction**2)
+        eps = kept * noise(schedule, state.x, x_0, t) + fraction * z
+        x_t = schedule.alpha[t] * x_0 + schedule.sigma[t] * eps
+        return solver.step(key_step, denoise, SolverState(x_t), t, s)
+
+    return solver._replace(step=step)
+
+
+def check_memory(solver: Solver) -> None:
+    """Raises ValueError if the state of a solver is more than its sample."""
+    if solver.init is not SolverState:
+        raise ValueError(
+            "solver must have no memory, because new noise makes what it remembers "
+            "wrong: take ddim, ddpm or heun, got one with a state of its own."
+        )
 
 
 def _constant_step(
@@ -234,122 +333,28 @@ def _ratio(gap: jax.Array, previous: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(gap), gap / previous, 0.0)
 
 
-def _check_share(name: str, share: float) -> None:
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"{name} must be in [0, 1], got {share}.")
+def _check_eta(eta: float) -> None:
+    if not 0.0 <= eta <= 1.0:
+        raise ValueError(f"eta must be in [0, 1], got {eta}.")
 
 
-def with_churn(
-    solver: Solver,
-    schedule: Schedule,
-    churn: float = 0.1,
-    noise_range: tuple[float, float] = (0.05, 50.0),
-    inflation: float = 1.0,
-) -> Solver:
-    """Returns a solver that takes each step from a louder level (Karras et al. 2022).
-
-    n_u = (1 + churn) n_t,  x_u ~ q(x_u | x_t),  x_s = step(x_u, u, s)
-
-    where n = sigma / alpha: Algorithm 2, if the solver is `heun`. Steps are ints, so u
-    is the step whose level is nearest; noise is added up to exactly that level.
-
-    Args:
-        solver: one without memory: `heun`, `ddim`, `with_corrector(...)`.
-        schedule: float32[T + 1] tables.
-        churn: gamma of the paper, min(S_churn / N, sqrt(2) - 1), in [0, sqrt(2) - 1].
-        noise_range: S_tmin and S_tmax, the levels n between which noise is added.
-        inflation: S_noise, > 0, which makes up for a denoiser that removes too much.
-
-    Raises:
-        ValueError: an argument is outside its range, the solver has a memory, or the
-            schedule has no step within half the churn of the level wanted.
-    """
-    low, high = noise_range
-    if not 0.0 <= churn <= math.sqrt(2.0) - 1.0:
-        raise ValueError(f"churn must be in [0, sqrt(2) - 1], got {churn}.")
-    if not 0.0 <= low < high:
-        raise ValueError(f"noise_range must be 0 <= low < high, got {noise_range}.")
-    if not 0.0 < inflation < math.inf:
-        raise ValueError(f"inflation must be > 0, got {inflation}.")
-    check_memory(solver)
-    _check_levels(schedule, churn, low, high)
-
-    def step(key, denoise, state, t, s):
-        key_churn, key_step = jax.random.split(key)
-        snr_root = schedule.alpha / schedule.sigma
-        inside = (low * snr_root[t] <= 1.0) & (high * snr_root[t] >= 1.0)
-        louder = jnp.argmin(jnp.abs(snr_root - snr_root[t] / (1.0 + churn)))
-        u = jnp.where(inside, louder, t)
-        # Outside the range u is t, and alpha_u / alpha_t is 1 even where alpha is 0.
-        kept = jnp.where(inside, schedule.alpha[u] / schedule.alpha[t], 1.0)
-        added = jnp.where(inside, 1.0 - snr_ratio(schedule, u, t), 0.0)
-        z = jax.random.normal(key_churn, state.x.shape, state.x.dtype)
-        x_u = kept * state.x + inflation * schedule.sigma[u] * jnp.sqrt(added) * z
-        return solver.step(key_step, denoise, SolverState(x_u), u, s)
-
-    return solver._replace(step=step)
-
-
-def with_corrector(solver: Solver, schedule: Schedule, share: float = 0.3) -> Solver:
-    """Returns a predictor-corrector: Langevin noise, then the solver's step.
-
-    x_t <- alpha_t x_0 + sigma_t (sqrt(1 - share^2) eps + share z)
-
-    (Song et al. 2021, Algorithms 4 and 5; share = 2 r for their signal-to-noise ratio
-    r.) It costs one more call of the denoiser a step. Applied twice, it corrects
-    twice.
-
-    Their explicit Euler step adds variance at each correction, and its length depends
-    on the sample; the rotation here is the exact solution for a constant estimate.
-
-    Args:
-        solver: one without memory: `ddim`, `ddpm`, `heun`.
-        schedule: float32[T + 1] tables.
-        share: of fresh noise, in [0, 1]; 0 leaves the solver as it is.
-
-    Raises:
-        ValueError: share is outside [0, 1], or the solver has a memory.
-    """
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"share must be in [0, 1], got {share}.")
-    check_memory(solver)
-
-    def step(key, denoise, state, t, s):
-        key_correct, key_step = jax.random.split(key)
-        x_0 = denoise(state.x, t)
-        z = jax.random.normal(key_correct, state.x.shape, state.x.dtype)
-        kept = math.sqrt(1.0 - share**2)
-        eps = kept * noise(schedule, state.x, x_0, t) + share * z
-        x_t = schedule.alpha[t] * x_0 + schedule.sigma[t] * eps
-        return solver.step(key_step, denoise, SolverState(x_t), t, s)
-
-    return solver._replace(step=step)
-
-
-def check_memory(solver: Solver) -> None:
-    """Raises a ValueError if the state of a solver is more than its sample."""
-    if solver.init is not SolverState:
-        raise ValueError(
-            "solver must have no memory, for what it remembers is not true of a sample "
-            "with new noise: take ddim, ddpm or heun, got one with a state of its own."
-        )
-
-
-def _check_levels(schedule: Schedule, churn: float, low: float, high: float) -> None:
+def _check_churn(schedule: Schedule, churn: float, low: float, high: float) -> None:
     if isinstance(schedule.alpha, jax.core.Tracer) or churn == 0.0:
         return
     alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
     with np.errstate(divide="ignore"):
-        level = sigma / alpha
-    inside = np.flatnonzero((low <= level) & (level <= high) & (level > 0))
-    wanted = (1.0 + churn) * level[inside]
-    above = np.searchsorted(level, wanted).clip(1, len(level) - 1)
-    miss = np.minimum(abs(level[above] - wanted), abs(level[above - 1] - wanted))
-    coarse = inside[miss > 0.5 * churn * level[inside]]
+        noise_level = sigma / alpha
+    is_inside = (low <= noise_level) & (noise_level <= high) & (noise_level > 0)
+    inside = np.flatnonzero(is_inside)
+    wanted = (1.0 + churn) * noise_level[inside]
+    above = np.searchsorted(noise_level, wanted).clip(1, len(noise_level) - 1)
+    nearest = noise_level[[above - 1, above]]
+    miss = abs(nearest - wanted[None]).min(0)
+    coarse = inside[miss > 0.5 * churn * noise_level[inside]]
     if coarse.size:
         t = int(coarse[-1])
         raise ValueError(
-            f"churn must be one that the schedule's steps can honour, got {churn}: no "
-            f"step is near {1 + churn:g} times the noise level {level[t]:.3g} of "
+            f"churn must reach another step of the schedule, got {churn}: no step is "
+            f"near {1 + churn:g} times the noise level {noise_level[t]:.3g} of "
             f"t = {t}. Take a schedule of more steps or a narrower noise_range."
         )

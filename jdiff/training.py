@@ -16,9 +16,12 @@ LossFn = Callable[[Params, jax.Array, "Batch"], tuple[jax.Array, Metrics]]
 
 
 class Batch(NamedTuple):
-    """Examples x, such as images float[B, H, W, C] in [-1, 1], and labels int[B].
+    """A batch of examples.
 
-    What else a network takes for labels, such as `Condition`, goes in their place.
+    Attributes:
+        x: float[B, ...], such as images float[B, H, W, C] in [-1, 1].
+        label: int[B], or another pytree that the network takes, such as
+            `jdiff.networks.Condition`.
     """
 
     x: jax.Array
@@ -26,13 +29,13 @@ class Batch(NamedTuple):
 
 
 class TrainState(NamedTuple):
-    """All that a run needs to go on, bit for bit.
+    """All that a run needs to continue, bit for bit.
 
     Attributes:
-        params: the weights that the optimizer moves.
+        params: the weights that the optimizer updates.
         ema_params: their exponential moving average; sample with these.
         opt_state: the optimizer's state.
-        key: the random key of the steps to come.
+        key: the random key of the next steps.
         step: number of steps done, int scalar.
     """
 
@@ -48,9 +51,9 @@ class BalancedData(NamedTuple):
 
     Attributes:
         images: uint8[N, H, W, C].
-        starts: index of the first image of each class that has any, int[K].
-        counts: number of images of that class, int[K].
-        labels: the label of that class, int[K].
+        starts: index of the first image of each class that has images, int[K].
+        counts: number of images of each such class, int[K].
+        labels: label of each such class, int[K].
     """
 
     images: jax.Array
@@ -70,12 +73,16 @@ def init_train_state(
 
 
 def ema_decay_at(step: jax.typing.ArrayLike, ema_decay: float) -> jax.Array:
-    """Returns the share of the OLD average kept at a step n.
+    """Returns the fraction of the OLD average kept at step n.
 
-    min(decay, (1 + n) / (10 + n))
+    d_n = min(ema_decay, (1 + n) / (10 + n))
 
     The warm-up forgets the initial weights quickly (as in TensorFlow's
     ExponentialMovingAverage with num_updates = n).
+
+    Args:
+        step: n, the number of steps done, int scalar >= 0.
+        ema_decay: the limit of d_n, in [0, 1).
     """
     return jnp.minimum(ema_decay, (1.0 + step) / (10.0 + step))
 
@@ -94,7 +101,7 @@ def make_train_step(
     Args:
         loss_fn: (params, key, batch) -> (scalar, metrics), from `make_diffusion_loss`.
         optimizer: any optax gradient transformation.
-        ema_decay: share of the old average kept at each step, in [0, 1).
+        ema_decay: fraction of the old average kept at each step, in [0, 1).
 
     Raises:
         ValueError: ema_decay is outside [0, 1).
@@ -124,9 +131,9 @@ def make_epoch(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Returns many steps as one program: (state, data) -> (state, metrics). Jit it.
 
-    The data stay on the device and the batches are drawn there, each example alike
-    and independently of the others, so with replacement: a batch may be larger than
-    the data. Between two steps nothing returns to Python.
+    The data stay on the device and batches are drawn there, uniformly and with
+    replacement, so a batch may be larger than the data. Between two steps nothing
+    returns to Python.
 
     Args:
         train_step: (state, batch) -> (state, metrics), from `make_train_step`.
@@ -174,8 +181,13 @@ def balance(images: np.ndarray, labels: np.ndarray) -> BalancedData:
 def draw_batch(key: jax.Array, data: BalancedData, batch_size: int) -> Batch:
     """Returns a random batch in which every class is equally likely.
 
-    A class first, then an image of it: rare letters are seen as often as common
-    ones. Runs inside a compiled step; images go from uint8 to [-1, 1] there.
+    A class is drawn, then an image of it, so rare letters are seen as often as common
+    ones. It runs inside a compiled step, which converts uint8 to [-1, 1].
+
+    Args:
+        key: random key.
+        data: from `balance`.
+        batch_size: B, >= 1.
     """
     key_class, key_image = jax.random.split(key)
     index = jax.random.randint(key_class, (batch_size,), 0, len(data.labels))

@@ -1,5 +1,6 @@
-"""Laws of the forward process, its posterior and the five predictions."""
+"""Laws of noising, posteriors, predictions and preconditioning."""
 
+import functools
 import math
 
 import jax
@@ -237,6 +238,24 @@ def test_batch_is_a_vmap_of_examples():
         np.testing.assert_allclose(batch.variance[k], one.variance, rtol=1e-6)
 
 
+@pytest.mark.parametrize("t", [-1, T + 1, 2000])
+def test_steps_outside_the_schedule_are_refused(t):
+    x = jnp.ones(3)
+    for schedule in SCHEDULES.values():
+        for function in (jdiff.q_sample, lambda s, x, t, y: jdiff.log_snr(s, t)):
+            with pytest.raises(ValueError, match=rf"t must be in \[0, {T}\], got {t}"):
+                function(schedule, x, t, x)
+        with pytest.raises(ValueError, match="t must be in"):
+            jdiff.q_posterior(schedule, x, x, t, 0)
+
+
+@pytest.mark.parametrize(("t", "s"), [(5, 5), (5, 6), (0, 0)])
+def test_a_reverse_step_that_does_not_go_back_is_refused(t, s):
+    x = jnp.ones(3)
+    with pytest.raises(ValueError, match=rf"s must be less than t, got s = {s}"):
+        jdiff.q_posterior(SCHEDULES["cosine"], x, x, t, s)
+
+
 def test_a_batch_of_steps_is_refused_outside_vmap():
     x = jnp.ones(3)
     with pytest.raises(AssertionError):
@@ -298,3 +317,74 @@ def test_samplers_see_one_estimate_however_a_network_is_read(name, t):
             rtol=1e-3,
             atol=1e-3,
         )
+
+
+SCHEDULE = jdiff.karras_schedule(200)
+SIGMA_DATA = 0.6
+
+
+def silent(params, x_t, log_snr, label=None):
+    return jnp.zeros_like(x_t)
+
+
+WRAPPED = jdiff.precondition(silent, SIGMA_DATA)
+
+
+@pytest.mark.parametrize("t", [1, 60, 200])
+def test_a_silent_network_is_the_denoiser_of_a_gaussian(t):
+    normal = jdiff.closed_form.gaussian.from_covariance(
+        jnp.zeros(3), SIGMA_DATA**2 * jnp.eye(3)
+    )
+    denoise = jdiff.make_denoiser(WRAPPED, {}, SCHEDULE, jdiff.PREDICT_X_0, clip=None)
+    x_t = jnp.array([0.1, -3.0, 40.0])
+    exact = jdiff.closed_form.gaussian.denoiser(normal, SCHEDULE)(x_t, t)
+    np.testing.assert_allclose(denoise(x_t, t), exact, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("t", [1, 60, 200])
+def test_input_and_target_of_the_network_are_of_unit_size(t):
+    keys = jax.random.split(jax.random.key(t), 2)
+    x_0 = SIGMA_DATA * jax.random.normal(keys[0], (50_000, 1))
+    x_t = x_0 + SCHEDULE.sigma[t] * jax.random.normal(keys[1], x_0.shape)
+    seen = []
+
+    def spy(params, x_t, log_snr):
+        seen.append(x_t)
+        return jnp.ones_like(x_t)
+
+    log_snr = jnp.full(len(x_t), jdiff.log_snr(SCHEDULE, t))
+    skipped = WRAPPED({}, x_t, log_snr)
+    c_out = jdiff.precondition(spy, SIGMA_DATA)({}, x_t, log_snr) - skipped
+    error = 5 / math.sqrt(100_000)
+    assert seen[0].std() == pytest.approx(1.0, rel=error)
+    # c_out = 1 / sqrt(weight), so the weighted target is of unit size, too.
+    weight = jdiff.edm_weight(SCHEDULE, jdiff.PREDICT_X_0, t, SIGMA_DATA)
+    np.testing.assert_allclose(c_out, jnp.full_like(c_out, weight**-0.5), rtol=2e-2)
+    size = jnp.sqrt(weight * jnp.square(x_0 - skipped).mean())
+    assert size == pytest.approx(1.0, rel=error)
+
+
+def test_loss_of_a_silent_network_is_1():
+    loss_fn = jdiff.make_diffusion_loss(
+        WRAPPED,
+        SCHEDULE,
+        jdiff.PREDICT_X_0,
+        weight=functools.partial(jdiff.edm_weight, sigma_data=SIGMA_DATA),
+    )
+    image = SIGMA_DATA * jax.random.normal(jax.random.key(0), (20_000, 1))
+    batch = jdiff.Batch(image, jnp.zeros(20_000, jnp.int32))
+    loss, _ = loss_fn({}, jax.random.key(1), batch)
+    assert loss == pytest.approx(1.0, rel=5 * math.sqrt(2 / 20_000))
+
+
+def test_a_variance_exploding_model_samples_with_the_same_loop():
+    denoise = jdiff.make_denoiser(WRAPPED, {}, SCHEDULE, jdiff.PREDICT_X_0, clip=None)
+    solver, times = jdiff.heun(SCHEDULE), jdiff.timesteps(SCHEDULE, 25)
+    sample = jdiff.sample(jax.random.key(0), denoise, solver, times, (4000,))
+    assert sample.x_0.std() == pytest.approx(SIGMA_DATA, rel=5 / math.sqrt(8000))
+
+
+@pytest.mark.parametrize("sigma_data", [0.0, -1.0, math.nan])
+def test_size_of_the_data_outside_its_range_is_named(sigma_data):
+    with pytest.raises(ValueError, match="sigma_data must be > 0, got"):
+        jdiff.precondition(silent, sigma_data)

@@ -142,7 +142,7 @@ def test_guidance_composes():
     [
         (
             lambda: jdiff.rescale_guidance(noisy(1), noisy(1), -0.1),
-            r"share must be in \[0, 1\]",
+            r"phi must be in \[0, 1\]",
         ),
         (lambda: jdiff.dynamic_threshold(noisy(1), 101.0), "percentile must be in"),
         (lambda: jdiff.dynamic_threshold(noisy(1), bound=0.0), "bound must be > 0"),

@@ -39,7 +39,7 @@ def corrupt(key, batch, label_dropout):
         return jnp.zeros_like(inputs[0])
 
     loss_fn = jdiff.make_diffusion_loss(
-        apply, FLOW, jdiff.PREDICT_EPS, null_label=10, label_dropout=label_dropout
+        apply, FLOW, jdiff.PREDICT_V, null_label=10, label_dropout=label_dropout
     )
     loss_fn(None, key, batch)
     return seen
@@ -270,6 +270,16 @@ def test_label_dropout_outside_its_range_is_named(rate):
         jdiff.make_diffusion_loss(
             None, COSINE, jdiff.PREDICT_EPS, null_label=10, label_dropout=rate
         )
+
+
+@pytest.mark.parametrize("prediction", [jdiff.PREDICT_EPS, jdiff.PREDICT_SCORE])
+def test_predictions_that_do_not_determine_x_0_at_T_are_refused(prediction):
+    flow = jdiff.flow_schedule(10)
+    with pytest.raises(ValueError, match="predict x_0, v or the flow"):
+        jdiff.make_diffusion_loss(None, flow, prediction)
+    # Also where the loss is made inside a compiled function, of concrete tables.
+    with pytest.raises(ValueError, match="predict x_0, v or the flow"):
+        jax.jit(lambda: jdiff.make_diffusion_loss(None, flow, prediction) and 0)()
 
 
 def test_label_dropout_without_a_null_label_is_refused():

@@ -165,7 +165,7 @@ def test_no_damaged_file_is_taken_for_what_was_saved(two_states, tmp_path, damag
 def test_a_damaged_state_is_put_aside_and_saved_again(two_states, tmp_path):
     folder = shutil.copytree(two_states, tmp_path / "states")
     (folder / "2" / "facts" / "metadata").write_text("{}")
-    with pytest.warns(UserWarning, match=r"2 \(its facts are not what was saved\)"):
+    with pytest.warns(UserWarning, match=r"2 \(its metadata are not what was saved\)"):
         _, facts = jdiff.storage.restore_checkpoint(folder, state_of(0))
     with jdiff.storage.open_checkpoints(folder, facts["step"]) as save:
         save(2, state_of(2), FACTS)
