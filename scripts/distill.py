@@ -23,10 +23,10 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import train_unet
 from tqdm import tqdm
 
 import jdiff
+from jdiff import runs
 
 FIRST_ROUNDS = 4  # of drawing alone, so that learning does not begin on few paths
 MOST_ROUNDS = 64  # whose paths are kept: half a gigabyte
@@ -112,8 +112,7 @@ def make_step(args, student: jdiff.models.Model, optimizer):
 
     @functools.partial(jax.jit, donate_argnums=0)
     def step(state, progress, batch):
-        rate = args.learning_rate * train_unet.share_of_rate(progress)
-        state.opt_state.hyperparams["learning_rate"] = rate
+        state = runs.set_learning_rate(state, args.learning_rate, progress)
         return train_step(state, batch._replace(x=batch.x.astype(jnp.float32)))
 
     return step
@@ -180,7 +179,7 @@ def main() -> None:
     path = jdiff.models.SHIPPED.get(args.weights, args.weights)
     _, description = jdiff.storage.load_weights(path)
     description |= {"distilled": True}
-    optimizer = train_unet.make_optimizer(args.learning_rate)
+    optimizer = runs.make_optimizer(args.learning_rate)
     key = jax.random.key(args.seed)
     state = jdiff.init_train_state(
         key, jax.tree.map(jnp.asarray, teacher.params), optimizer

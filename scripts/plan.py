@@ -2,7 +2,7 @@
 
     python scripts/plan.py --preset base --devices 1 8 64
 
-The step of `train_unet.py`, which takes all other options, is compiled for virtual
+The step of `jdiff train unet`, which takes all other options, is compiled for virtual
 devices of a CPU and never run; nothing is allocated. Prints a table in Markdown.
 """
 
@@ -16,12 +16,11 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-import presets
-import records
-import scale
-import train_unet
 
 import jdiff
+from jdiff import runs
+from jdiff.recipes import unet
+from jdiff.runs import devices
 
 CHARS = "0123456789"
 IMAGES = {"small": (28, 28, 1), "base": (32, 32, 3), "large": (64, 64, 3)}
@@ -64,11 +63,11 @@ def bytes_sent(program: str, num_devices: int) -> float:
 
 def lower(args: argparse.Namespace, num_devices: int):
     """Returns the step of a run, not yet compiled."""
-    mesh = scale.make_mesh(jax.devices()[:num_devices])
+    mesh = devices.make_mesh(jax.devices()[:num_devices])
     image_shape = IMAGES[args.preset]
     source = argparse.Namespace(classes=CHARS, image_shape=image_shape)
-    network = presets.make_network(args, len(CHARS))
-    optimizer = train_unet.make_optimizer(args.learning_rate)
+    network = unet.make_network(args, len(CHARS))
+    optimizer = runs.make_optimizer(args.learning_rate)
 
     def init(key):
         params = jdiff.models.init_params(key, network, image_shape)
@@ -78,23 +77,23 @@ def lower(args: argparse.Namespace, num_devices: int):
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
     state = jax.eval_shape(init, jax.random.key(0))
-    shardings = scale.layout(state, mesh, args.shard_parameters)
+    shardings = devices.layout(state, mesh, args.shard_parameters)
     state = jax.tree.map(laid_out, state, shardings)
     image = jax.ShapeDtypeStruct((args.batch_size, *image_shape), jnp.uint8)
     label = jax.ShapeDtypeStruct((args.batch_size,), jnp.int32)
-    cut = scale.by_example(mesh)
+    cut = devices.by_example(mesh)
     batch = jdiff.Batch(laid_out(image, cut), laid_out(label, cut))
-    model = jdiff.models.build_model(records.describe(args, source), None)
-    step = train_unet.make_step(args, presets.for_steps(args, model), optimizer, state)
+    model = jdiff.models.build_model(unet.describe(args, source), None)
+    step = unet.make_step(args, model, optimizer, state)
     # Accelerators convolve in the plain way.
-    with mock.patch("jdiff.networks.convolution.MIN_CHANNELS", math.inf):
+    with mock.patch("jdiff.networks.layers.MIN_CHANNELS", math.inf):
         return step.lower(state, jnp.float32(0.0), batch)
 
 
 def cost_of(lowered, num_devices: int) -> Cost:
     """Returns what a step costs each of the devices."""
     compiled = lowered.compile(compiler_options=HASTE)
-    flops, _ = scale.cost_of(compiled)
+    flops, _ = devices.cost_of(compiled)
     memory = compiled.memory_analysis()
     sent = bytes_sent(compiled.as_text(), num_devices)
     sizes = memory.argument_size_in_bytes, memory.temp_size_in_bytes
@@ -102,7 +101,7 @@ def cost_of(lowered, num_devices: int) -> Cost:
 
 
 def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """Returns the arguments of the plan, and those of `train_unet.py`."""
+    """Returns the arguments of the plan, and those of `jdiff train unet`."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -120,10 +119,12 @@ def parse_args() -> tuple[argparse.Namespace, list[str]]:
 
 
 def arguments_of(options: list[str], num_devices: int, num_images: int):
-    """Yields the arguments of `train_unet.py`: in copies and, of several, in pieces."""
+    """Yields arguments of `jdiff train unet`: in copies and, of several, in pieces."""
     batch = ["--batch-size", str(num_devices * num_images), "--out", os.devnull]
     for layout in ([], ["--shard-parameters"])[: min(num_devices, 2)]:
-        args = train_unet.parse_args([*options, *batch, *layout])
+        parser = argparse.ArgumentParser(allow_abbrev=False)
+        unet.add_options(parser)
+        args = unet.check(parser.parse_args([*options, *batch, *layout]))
         if args.accumulate > 1:
             raise ValueError(f"accumulate must be 1, got {args.accumulate}.")
         yield args

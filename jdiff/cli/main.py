@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import jdiff
-from jdiff.cli import evaluate, sample, write
+from jdiff.cli import evaluate, sample, train, write
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -35,4 +35,5 @@ def _parser() -> argparse.ArgumentParser:
     write.add_command(commands)
     sample.add_command(commands)
     evaluate.add_command(commands)
+    train.add_command(commands)
     return parser

@@ -3,23 +3,21 @@
 import io
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from cases import save_still_network
+from commands import TINY, linear_network, losses_of, train_linear
+from data.test_folder import random_image, truncate, write
 from PIL import Image
 from safetensors.numpy import load_file
-from data.test_folder import random_image, truncate, write
-from recipes.test_devices import command, linear_network, losses_of
 
 import jdiff
 from jdiff import cli, data
 from jdiff.data import DataError
+from jdiff.runs import feed
 
 pytest.importorskip("grain", reason="needs jdiffusion[train]")
-feed = sys.modules["feed"]  # which the training script imports
-TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "20"]
 
 
 def numbered(num_images):
@@ -223,7 +221,7 @@ def streamed(monkeypatch):
 
 
 def sample(monkeypatch, weights, out, *argv):
-    monkeypatch.setattr(jdiff.models, "make_unet", linear_network)
+    monkeypatch.setattr(jdiff.models.model, "make_unet", linear_network)
     options = ["--weights", weights, "--num", 2, "--steps", 2, "--out", out, *argv]
     cli.main(["sample", *map(str, options)])
 
@@ -231,7 +229,7 @@ def sample(monkeypatch, weights, out, *argv):
 def test_a_folder_trains_and_is_sampled_from(tmp_path, monkeypatch, capsys):
     pets, out = write_pets(tmp_path / "pets", 32), tmp_path / "run"
     options = ["--data", f"folder:{pets}", *TINY, "--steps", 10, "--out", out]
-    assert command(*options)[0] == 0
+    assert train_linear(*options)[0] == 0
     assert Image.open(out / "samples.png").mode == "RGB"
     weights = out / "weights.safetensors"
     sample(monkeypatch, weights, tmp_path / "grid.png")
@@ -255,12 +253,12 @@ def test_a_folder_trains_and_is_sampled_from(tmp_path, monkeypatch, capsys):
 def test_a_streamed_run_goes_on_bit_for_bit(pets, tmp_path, streamed):
     run, whole = tmp_path / "run", tmp_path / "whole"
     options = ["--data", f"folder:{pets}", *TINY, "--steps", 40]
-    assert command(*options, "--out", run, stop_at=10)[0] == 0
+    assert train_linear(*options, "--out", run, stop_at=10)[0] == 0
     (facts,) = run.glob("checkpoints/10/facts/*metadata*")
     position = {"num_images": 200, "stream": {"next_index": 10}}
     assert json.loads(facts.read_text())["position"] == position
-    assert command("--resume", "--out", run)[0] == 0
-    assert command(*options, "--out", whole)[0] == 0
+    assert train_linear("--resume", "--out", run)[0] == 0
+    assert train_linear(*options, "--out", whole)[0] == 0
     assert losses_of(run) == losses_of(whole) and len(losses_of(run)) == 4
     got, expected = (load_file(out / "weights.safetensors") for out in (run, whole))
     for name in expected:
@@ -271,9 +269,9 @@ def test_other_data_than_the_run_began_with_are_refused(pets, tmp_path, streamed
     copy, out = tmp_path / "pets", tmp_path / "run"
     shutil.copytree(pets, copy)
     options = ["--data", f"folder:{copy}", *TINY, "--steps", 40, "--out", out]
-    assert command(*options, stop_at=10)[0] == 0
+    assert train_linear(*options, stop_at=10)[0] == 0
     (copy / "cat" / "1.png").unlink()
-    code, _, error = command("--resume", "--out", out)
+    code, _, error = train_linear("--resume", "--out", out)
     assert code == 2 and "200 images, got 199" in error
 
 
@@ -282,15 +280,15 @@ def test_a_file_that_breaks_a_run_is_named(pets, tmp_path, streamed):
     shutil.copytree(pets, copy)
     truncate(copy / "dog" / "half.jpg")
     options = ["--data", f"folder:{copy}", *TINY, "--steps", 40, "--out", out]
-    code, _, error = command(*options)
+    code, _, error = train_linear(*options)
     assert code == 2 and "half.jpg must be a whole image file" in error
     # It is known beforehand, if it is asked for.
-    assert command(*options[:-1], tmp_path / "skipped", "--skip-broken")[0] == 0
+    assert train_linear(*options[:-1], tmp_path / "skipped", "--skip-broken")[0] == 0
 
 
 def test_a_dry_run_says_what_the_stream_delivers(pets, tmp_path, streamed):
     options = ["--data", f"folder:{pets}", *TINY, "--out", tmp_path / "run"]
-    code, text, _ = command(*options, "--dry-run")
+    code, text, _ = train_linear(*options, "--dry-run")
     assert code == 0 and not list(tmp_path.iterdir())
     lines = dict(line.split(": ", 1) for line in text.splitlines())
     how, speed = lines["data"].split(", ", 1)
@@ -300,7 +298,7 @@ def test_a_dry_run_says_what_the_stream_delivers(pets, tmp_path, streamed):
 
 @pytest.mark.parametrize("data_name", ["folder:nowhere", "tfds:nothing"])
 def test_data_that_are_missing_leave_no_run(tmp_path, data_name):
-    code, _, error = command("--data", data_name, "--out", tmp_path / "run")
+    code, _, error = train_linear("--data", data_name, "--out", tmp_path / "run")
     assert code == 2 and "must be" in error and not (tmp_path / "run").exists()
 
 

@@ -1,5 +1,6 @@
 """The UNet in several sizes: what they are, what they say, what they cost."""
 
+import argparse
 import functools
 import importlib
 import re
@@ -13,16 +14,15 @@ import numpy as np
 import optax
 import pytest
 from cases import COMPILES_FAST
-from recipes.test_devices import command
+from commands import train_linear
 
 import jdiff
+from jdiff.recipes import unet
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 sys.path.insert(0, str(SCRIPTS))
-plan, presets, records, train_unet = map(
-    importlib.import_module, ("plan", "presets", "records", "train_unet")
-)
+plan = importlib.import_module("plan")
 sys.path.remove(str(SCRIPTS))
 TINY = 3, 16, 1, 3  # classes, channels, blocks, levels
 SHALLOW = 3, 16, 1, 1  # four blocks and attention
@@ -30,7 +30,9 @@ HALF = jnp.dtype("bfloat16")
 
 
 def parse(*argv):
-    return train_unet.parse_args([*argv, "--out", "nowhere"])
+    parser = argparse.ArgumentParser()
+    unet.add_options(parser)
+    return unet.check(parser.parse_args([*argv, "--out", "nowhere"]))
 
 
 def shapes_of(network, size, num_channels=3):
@@ -71,10 +73,10 @@ def gradient(**how):
 # What they are.
 
 
-@pytest.mark.parametrize("name", presets.PRESETS)
+@pytest.mark.parametrize("name", unet.PRESETS)
 def test_a_preset_is_a_pyramid_whose_levels_widen(name):
     args = parse("--preset", name)
-    params = shapes_of(presets.make_network(args, 3), 32)
+    params = shapes_of(unet.make_network(args, 3), 32)
     block = re.compile(r"u_net/residual_block_?(\d*)/conv2_d")
     found = {block.fullmatch(module): group for module, group in params.items()}
     # In the order in which the network was built.
@@ -104,16 +106,16 @@ def test_sizes_that_are_given_replace_those_of_the_preset():
     sizes = {"num_channels": 256, "num_blocks": 0, "num_levels": 1}
     for name, size in sizes.items():
         args = vars(parse("--preset", "base", f"--{name.replace('_', '-')}", str(size)))
-        expected = presets.PRESETS["base"] | {name: size}
+        expected = unet.PRESETS["base"] | {name: size}
         assert {name: args[name] for name in expected} == expected
-    with pytest.raises(SystemExit):
+    with pytest.raises(ValueError, match="num_levels must be in"):
         parse("--num-levels", "9")
 
 
 def test_the_default_is_what_ships():
     _, description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])
     args = vars(parse())
-    sizes = presets.PRESETS["small"]
+    sizes = unet.PRESETS["small"]
     assert {name: args[name] for name in sizes} == sizes
     assert sizes == {"num_levels": 2} | {
         k: v for k, v in description.items() if k in sizes
@@ -124,7 +126,7 @@ def test_images_that_the_levels_do_not_divide_are_refused(tmp_path):
     images = np.zeros((4, 12, 8), np.uint8)
     np.savez(tmp_path / "odd.npz", images=images, labels=np.arange(4), chars="abcd")
     options = ["--data", tmp_path / "odd.npz", "--preset", "base"]
-    code, _, error = command(*options, "--out", tmp_path / "run")
+    code, _, error = train_linear(*options, "--out", tmp_path / "run")
     assert code == 2 and not (tmp_path / "run").exists()
     assert error.endswith("divisible by 8, for 3 levels, got 12 x 8.")
     with pytest.raises(ValueError, match="divisible by 8, got 12 x 12"):
@@ -140,14 +142,14 @@ def test_a_network_has_at_least_one_level_and_not_very_many(num_levels):
 def test_three_levels_come_back_from_a_file(tmp_path):
     args = parse("--num-channels", "16", "--num-blocks", "1", "--num-levels", "3")
     source = jdiff.data.Source(None, 0, (8, 8, 3), "abc")
-    description = records.describe(args, source)
+    description = unet.describe(args, source)
     path = tmp_path / "weights.safetensors"
     params = random_params(*TINY)
     jdiff.storage.save_weights(path, params, description)
     model = jdiff.load_model(path)
     jax.tree.map(np.testing.assert_array_equal, model.params, params)
     assert model.apply is jdiff.networks.make_unet(*TINY).apply
-    start = functools.partial(records.start_weights, path, params=params)
+    start = functools.partial(unet.load_start, path, params=params)
     jax.tree.map(np.testing.assert_array_equal, start(description), params)
     with pytest.raises(ValueError, match="must be weights of"):
         start(description | {"num_levels": 2})
@@ -158,7 +160,7 @@ def test_a_file_that_does_not_tell_its_levels_has_two(tmp_path):
     assert "num_levels" not in description
     params = jdiff.load_model("unet").params
     described = description | {"num_levels": 2}
-    start = records.start_weights(jdiff.models.SHIPPED["unet"], described, params)
+    start = unet.load_start(jdiff.models.SHIPPED["unet"], described, params)
     jax.tree.map(np.testing.assert_array_equal, start, params)
 
 
@@ -195,7 +197,7 @@ def test_bfloat16_learns_what_float32_does():
 
 def test_a_step_in_bfloat16_leaves_a_state_in_float32():
     args = parse("--num-channels", "16", "--num-blocks", "0", "--dtype", "bfloat16")
-    network = presets.make_network(args, 3)
+    network = unet.make_network(args, 3)
     loss_fn = jdiff.make_diffusion_loss(
         network.apply, jdiff.cosine_schedule(10), jdiff.PREDICT_V, 3, 0.1
     )

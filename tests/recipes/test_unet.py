@@ -1,4 +1,4 @@
-"""The scripts that train and measure networks of images, as a user runs them."""
+"""`jdiff train unet`, and the likelihoods of what it trains."""
 
 import json
 import os

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import TINY, train_linear, write_data
 from storage.test_weights import DESCRIPTION, refused, unet_params
-from recipes.test_devices import TINY, command, write_data
 
 import jdiff
 from jdiff import cli
@@ -243,7 +243,7 @@ def test_a_run_on_a_full_disk_ends_in_one_sentence(tmp_path, monkeypatch):
     # Not the limit above, which would also cut JAX's cache of compiled programs.
     monkeypatch.setattr(ocp.CheckpointManager, "save", save)
     options = ["--data", write_data(tmp_path), *TINY, "--save-minutes", 1e-9]
-    code, _, error = command(*options, "--out", tmp_path / "run")
+    code, _, error = train_linear(*options, "--out", tmp_path / "run")
     assert code == 2 and "error: cannot save a checkpoint in" in error
 
 
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_written_ends_a_run_before_its_first_step(tmp_pa
     out = tmp_path / "run"
     out.mkdir()
     (out / "checkpoints").touch()
-    code, _, error = command("--data", write_data(tmp_path), *TINY, "--out", out)
+    code, _, error = train_linear("--data", write_data(tmp_path), *TINY, "--out", out)
     assert code == 2 and "error: cannot save a checkpoint in" in error
     assert not (out / "log.jsonl").exists()
 

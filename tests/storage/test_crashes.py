@@ -1,38 +1,38 @@
 """Runs that are killed at any moment, saves included, lose their last steps alone.
 
 Run as a program this file is such a run: its arguments are those of the script.
-`JDIFF_NUM_KILLS=50 pytest tests/test_crashes.py` kills more often.
+`JDIFF_NUM_KILLS=50 pytest tests/storage/test_crashes.py` kills more often.
 """
 
-import json
 import os
 import random
 import subprocess
 import sys
 import time
+from pathlib import Path
 
-from recipes.test_devices import TINY, command, losses_of, write_data
+sys.path.append(str(Path(__file__).parents[1]))  # as a program
+from commands import (  # noqa: E402
+    TINY,
+    log_of,
+    losses_of,
+    steps_of,
+    train_linear,
+    write_data,
+)
 
 NUM_KILLS = int(os.environ.get("JDIFF_NUM_KILLS", 2))
 EVERY = 10  # steps between two lines of the log, each with a checkpoint
 
 
-def saved(out):
-    """Steps of the checkpoints that bear their names."""
-    names = (path.name for path in (out / "checkpoints").glob("*"))
-    return sorted(int(name) for name in names if name.isdigit())
-
-
 def logged(out, start=0):
     """Steps of whole lines of the log, those after one."""
-    lines = (out / "log.jsonl").read_text().splitlines()
-    steps = [json.loads(line)["step"] for line in lines if line.endswith("}")]
-    return [step for step in steps if step > start]
+    return [line["step"] for line in log_of(out) if line["step"] > start]
 
 
 def killed(argv, out, seconds):
     """Starts a run, waits for its first new line and kills it some seconds later."""
-    start, log = (saved(out) or [0])[-1], out / "log.jsonl"
+    start, log = (steps_of(out) or [0])[-1], out / "log.jsonl"
     before = log.stat().st_ino if log.exists() else None
     process = subprocess.Popen(
         [sys.executable, __file__, *map(str, argv), "--out", str(out)],
@@ -60,14 +60,14 @@ def test_a_run_killed_at_any_moment_goes_on_from_a_whole_checkpoint(tmp_path):
         steps = logged(out)
         assert steps == list(range(EVERY, steps[-1] + 1, EVERY))
         # At most one interval behind the checkpoint that was being written.
-        newest = (saved(out) or [0])[-1]
+        newest = (steps_of(out) or [0])[-1]
         assert newest >= steps[-1] - 2 * EVERY
         names = os.listdir(out / "checkpoints")
         print(f"kill {number + 1}: {steps[-1]} steps, {names}")
     end = steps[-1] + 5 * EVERY
-    assert command("--resume", "--out", out, stop_at=end)[0] == 0
+    assert train_linear("--resume", "--out", out, stop_at=end)[0] == 0
     options[-1] = 10  # minutes, as nothing is to be killed
-    assert command(*options, "--out", tmp_path / "whole", stop_at=end)[0] == 0
+    assert train_linear(*options, "--out", tmp_path / "whole", stop_at=end)[0] == 0
     assert losses_of(out) == losses_of(tmp_path / "whole")
     assert len(losses_of(out)) == end // EVERY
     # What half a save left behind is gone, and no checkpoint had to be put aside.
@@ -75,6 +75,6 @@ def test_a_run_killed_at_any_moment_goes_on_from_a_whole_checkpoint(tmp_path):
 
 
 if __name__ == "__main__":
-    code, _, error = command(*sys.argv[1:])
+    code, _, error = train_linear(*sys.argv[1:])
     print(error, file=sys.stderr)
     sys.exit(code)

@@ -1,8 +1,8 @@
 """Several processes that train as one.
 
 Run as a program this file is one of two, which have a device each:
-`python tests/test_processes.py FOLDER ID PORT`. The first is told where to meet the
-other, which finds out as under SLURM.
+`python tests/runs/test_processes.py FOLDER ID PORT`. The first is told where they
+meet; the other finds out as under SLURM.
 """
 
 import contextlib
@@ -18,18 +18,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
-from recipes.test_devices import (
-    SCRIPTS,
+
+import jdiff
+from jdiff.runs import processes
+
+sys.path.append(str(Path(__file__).parents[1]))  # as a program
+from commands import (  # noqa: E402
     TINY,
-    command,
     contents,
     losses_of,
-    processes,
+    train_linear,
     write_data,
 )
 
-import jdiff
-
+pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 PAIR = ["--num-processes", 2, "--process-id"]
 RUN = [*TINY, "--steps", 50, "--save-minutes", 10]
 
@@ -44,15 +46,17 @@ def train(folder, index, port):
         names = {"JOB_ID": port - 61440, "STEP_NODELIST": "127.0.0.1", "NTASKS": 2}
         names |= {"STEP_NUM_TASKS": 2, "PROCID": 1, "LOCALID": 1}
         os.environ |= {f"SLURM_{name}": str(value) for name, value in names.items()}
-    results = {"odd": command(*data, *RUN, "--batch-size", 9, "--out", folder / "odd")}
-    results["whole"] = command(*data, *RUN, "--out", folder / "whole")
+    results = {
+        "odd": train_linear(*data, *RUN, "--batch-size", 9, "--out", folder / "odd")
+    }
+    results["whole"] = train_linear(*data, *RUN, "--out", folder / "whole")
     # The first one writes: when it has come here, nothing more is to change.
     before = contents(folder / "whole")
-    results["again"] = command(*data, *RUN, "--out", folder / "whole")
+    results["again"] = train_linear(*data, *RUN, "--out", folder / "whole")
     assert index or contents(folder / "whole") == before
     pieces = [*data, *RUN, "--shard-parameters", "--out", folder / "stopped"]
     # It is the second that is told to stop.
-    results["stopped"] = command(*pieces, stop_at=20 if index else None)
+    results["stopped"] = train_linear(*pieces, stop_at=20 if index else None)
     (folder / f"results_{index}.json").write_text(json.dumps(results))
 
 
@@ -97,7 +101,7 @@ def results(folder, name):
 @pytest.fixture(scope="module")
 def one(two, tmp_path_factory):
     out = tmp_path_factory.mktemp("one") / "run"
-    assert command("--data", two / "tiny.npz", *RUN, "--out", out)[0] == 0
+    assert train_linear("--data", two / "tiny.npz", *RUN, "--out", out)[0] == 0
     return out
 
 
@@ -129,7 +133,7 @@ def test_a_signal_to_one_of_two_ends_both_and_one_goes_on(two, one, tmp_path):
     assert results(two, "stopped")[0] == 0
     assert os.listdir(two / "stopped" / "checkpoints") == ["20"]
     shutil.copytree(two / "stopped", tmp_path / "run")
-    assert command("--resume", "--out", tmp_path / "run")[0] == 0
+    assert train_linear("--resume", "--out", tmp_path / "run")[0] == 0
     assert_same_run(tmp_path / "run", one)
 
 
@@ -154,23 +158,23 @@ def test_two_processes_refuse_alike(two):
 )
 def test_options_that_do_not_go_together_are_refused(tmp_path, argv, says):
     data = write_data(tmp_path)
-    code, _, error = command("--data", data, *argv, "--out", tmp_path / "run")
+    code, _, error = train_linear("--data", data, *argv, "--out", tmp_path / "run")
     assert code == 2 and says in error and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_process_that_meets_no_other_says_so(index):
+def test_a_process_that_nobody_joins_says_so(index):
     where = f"127.0.0.1:{free_port()}"
-    program = "import processes; processes.SECONDS_TO_MEET = 1;"
-    program += f"processes.meet({where!r}, 2, {index})"
+    program = "from jdiff.runs import processes; processes.SECONDS_TO_JOIN = 1;"
+    program += f"processes.join({where!r}, 2, {index})"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(SCRIPTS), "JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
         stderr=subprocess.PIPE,
         text=True,
     )
     assert done.returncode == 2
-    says = f"process {index} must meet all others at {where} within 1 seconds"
+    says = f"process {index} must join all others at {where} within 1 seconds"
     assert says in done.stderr.strip().splitlines()[-1]
 
 
@@ -196,8 +200,8 @@ def test_a_cluster_is_what_starts_several_processes(
 
 
 def test_one_process_decides_for_itself():
-    assert processes.decide([], 1.5) == (False, 1.5)
-    assert processes.decide([15], 0.1) == (True, 0.1)
+    assert processes.agree([], 1.5) == (False, 1.5)
+    assert processes.agree([15], 0.1) == (True, 0.1)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ device is a mesh of one: there is no second path.
 
 import functools
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 NUM_TIMED = 5  # steps behind the time per epoch
@@ -23,7 +23,7 @@ def make_mesh(devices=None) -> Mesh:
     return Mesh(np.array(devices), ("data",))
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
+def replicated(mesh: Any) -> NamedSharding:
     """Returns the sharding of what each device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
@@ -63,11 +63,19 @@ def layout(tree, mesh: Mesh, shard_parameters: bool = False):
     return jax.tree.map(sharding, tree)
 
 
-def place(tree, mesh: Mesh, shard_parameters: bool = False):
+def shard(tree, mesh: Mesh, shard_parameters: bool = False):
     """Returns a tree of arrays laid out on the mesh as `layout` says."""
     # Not device_put, which cannot put on the devices of other processes.
     shardings = layout(tree, mesh, shard_parameters)
     return jax.jit(lambda tree: tree, out_shardings=shardings)(tree)
+
+
+def gather(tree):
+    """Returns a tree of arrays as NumPy arrays, wherever its leaves lie."""
+    sharding = jax.tree.leaves(tree)[0].sharding
+    if isinstance(sharding, NamedSharding):
+        tree = jax.jit(lambda tree: tree, out_shardings=replicated(sharding.mesh))(tree)
+    return jax.device_get(tree)
 
 
 @jax.jit
@@ -81,14 +89,16 @@ def shardings_of(tree):
     return jax.tree.map(lambda leaf: leaf.sharding, tree)
 
 
-def once_in(num_batches: int, optimizer):
-    """Returns the optimizer that makes an update of so many batches, by their mean."""
+def accumulate_gradients(optimizer, num_batches: int):
+    """Returns the optimizer that makes one update of so many batches, by their mean."""
+    import optax  # here, because help texts need no optimizer
+
     if num_batches == 1:
         return optimizer
     return optax.MultiSteps(optimizer, num_batches).gradient_transformation()
 
 
-def accumulate(train_step, state, batch, num_batches):
+def step_of_several(train_step, state, batch, num_batches):
     """Returns (state, metrics) after one of the batches that make an update.
 
     Steps count batches; the moving average and its warm-up count updates.
@@ -128,7 +138,7 @@ def seconds_per_step(compiled, state, data) -> float:
     return (time.monotonic() - began) / NUM_TIMED
 
 
-def rehearse(
+def estimate_cost(
     step, state, data, num_images: int, batch_size: int, num_devices: int
 ) -> str:
     """Returns what a run would cost, in words: its step compiled and a few timed.
@@ -146,12 +156,12 @@ def rehearse(
     flops, memory = cost_of(compiled)
     seconds = seconds_per_step(compiled, state, data)
     num_steps = -(-num_images // batch_size)
-    flops = "unknown" if flops is None else f"{flops * num_devices:.3e}"
-    memory = "unknown" if memory is None else f"{memory:,} bytes"
+    total = "unknown" if flops is None else f"{flops * num_devices:.3e}"
+    held = "unknown" if memory is None else f"{memory:,} bytes"
     return (
         f"parameters: {num_params:,}\n"
-        f"FLOPs per step: {flops}, of {batch_size} images\n"
-        f"memory: {memory}, data included, on each device of {num_devices}\n"
+        f"FLOPs per step: {total}, of {batch_size} images\n"
+        f"memory: {held}, data included, on each device of {num_devices}\n"
         f"time per epoch: {num_steps * seconds / 60:.3g} minutes, "
         f"{num_steps} steps of {seconds:.3g} seconds"
     )

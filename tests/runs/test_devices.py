@@ -1,24 +1,19 @@
-"""Training on one device and on many, and what stops or precedes it.
+"""Runs on one device and on many, and what becomes of them when they stop or break.
 
-Run as a program this file is the part with eight devices, which a process has to ask
-for before it starts: `python tests/test_scale.py FOLDER`.
+Run as a program this file trains on eight devices, and leaves what they learned in a
+folder: `python tests/runs/test_devices.py FOLDER`.
 """
 
-import contextlib
-import importlib
-import io
+import argparse
 import json
 import os
 import re
-import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,79 +23,22 @@ from jax.flatten_util import ravel_pytree
 from safetensors.numpy import load_file
 
 import jdiff
+from jdiff import networks, runs
+from jdiff.recipes import unet
+from jdiff.runs import devices, log, loop
+
+sys.path.append(str(Path(__file__).parents[1]))  # as a program
+from commands import (  # noqa: E402
+    TINY,
+    contents,
+    losses_of,
+    steps_of,
+    train_linear,
+    write_data,
+)
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
-SCRIPTS = Path(__file__).parents[2] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-processes, records, scale, train_unet = map(
-    importlib.import_module, ("processes", "records", "scale", "train_unet")
-)
-sys.path.remove(str(SCRIPTS))
-TINY = ["--num-channels", "16", "--batch-size", "8", "--num-steps", "20"]
 LAYOUTS = {"one": (1, False), "copies": (8, False), "pieces": (8, True)}
-
-
-def write_data(folder):
-    """Images of two classes, 8 x 8: bright above, bright below."""
-    images = np.random.default_rng(0).integers(0, 60, (40, 8, 8), np.uint8)
-    labels = np.arange(40) % 2
-    images[labels == 0, :4] += 190
-    images[labels == 1, 4:] += 190
-    np.savez(folder / "tiny.npz", images=images, labels=labels, chars="ab")
-    return folder / "tiny.npz"
-
-
-def linear_network(num_classes, *sizes):
-    """In place of the UNet where the network does not matter: it compiles at once."""
-
-    def network(x_t, log_snr, label):
-        pixels = x_t.reshape(len(x_t), -1)
-        shift = hk.Embed(num_classes + 1, pixels.shape[1])(label)
-        return (hk.Linear(pixels.shape[1])(pixels) + shift).reshape(x_t.shape)
-
-    return hk.without_apply_rng(hk.transform(network))
-
-
-def command(*argv, stop_at=None):
-    """(exit code, stdout, last line of stderr) of the script, run in this process.
-
-    A SIGTERM comes with the line of the log at step `stop_at`.
-    """
-    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-    report = records.report
-
-    def report_and_stop(log, writer, bar, step, metrics):
-        report(log, writer, bar, step, metrics)
-        if step == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
-        script = str(SCRIPTS / "train_unet.py")
-        patch.setattr(sys, "argv", [script, *map(str, argv)])
-        patch.setattr(jdiff, "make_unet", linear_network)
-        patch.setattr(jdiff.models, "make_unet", linear_network)
-        patch.setattr(records, "report", report_and_stop)
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                runpy.run_path(script, run_name="__main__")
-                code = 0
-            except SystemExit as stop:
-                code = stop.code
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-    return code, out.getvalue(), (err.getvalue().strip().splitlines() or [""])[-1]
-
-
-def contents(folder):
-    """Every file below a folder, with its bytes."""
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder): path.read_bytes() for path in files}
-
-
-def losses_of(out):
-    lines = (out / "log.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
 
 
 # What runs on eight devices.
@@ -108,26 +46,33 @@ def losses_of(out):
 
 def fifty_steps(data, num_devices, shard_parameters):
     """Facts of 50 steps of a real UNet on some of this process's devices."""
-    argv = ["train_unet.py", "--data", str(data), *TINY, "--out", "nowhere"]
+    argv = ["--data", str(data), *TINY, "--out", "nowhere"]
     argv += ["--num-blocks", "0"]  # blocks take most of the time that it compiles
     argv += ["--shard-parameters"] * shard_parameters
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", argv)
-        args = train_unet.parse_args()
+    parser = argparse.ArgumentParser()
+    unet.add_options(parser)
+    args = unet.check(parser.parse_args(argv))
     dataset = jdiff.data.load(args.data)
-    optimizer = train_unet.make_optimizer(args.learning_rate)
-    mesh = scale.make_mesh(jax.devices()[:num_devices])
-    source = jdiff.data.from_dataset(dataset)
-    _, model, state, _ = train_unet.start(args, source, optimizer, mesh)
-    traces = []
+    optimizer = runs.make_optimizer(args.learning_rate)
+    mesh = devices.make_mesh(jax.devices()[:num_devices])
+    description = unet.describe(args, jdiff.data.from_dataset(dataset))
+    model = unet.init_model(args, description)
+    state = unet.init_state(args, model.params, optimizer, mesh)
+    traces, make_unet = [], networks.make_unet
 
-    def apply(*given):
-        traces.append(given)
-        return model.apply(*given)
+    def make_traced(*sizes):
+        network = make_unet(*sizes)
 
-    traced = model._replace(apply=apply)
-    step = train_unet.make_step(args, traced, optimizer, state)
-    data = scale.place(jdiff.balance(*dataset[:2]), mesh)
+        def apply(*given):
+            traces.append(given)
+            return network.apply(*given)
+
+        return network._replace(apply=apply)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "make_unet", make_traced)
+        step = unet.make_step(args, model, optimizer, state)
+    data = devices.shard(jdiff.balance(*dataset[:2]), mesh)
     start = ravel_pytree(jax.device_get(state.params))[0]
     losses = []
     for k in range(50):
@@ -154,8 +99,12 @@ def eight_devices(folder):
     odd = ["--data", data, *TINY, "--batch-size", 12, "--out", folder / "odd"]
     pieces = ["--data", data, *TINY, "--shard-parameters", "--steps", 20]
     pieces += ["--out", folder / "stopped"]
-    dry = command(*pieces[:-1], folder / "dry", "--dry-run")
-    results = {"odd": command(*odd), "dry": dry, "run": command(*pieces, stop_at=10)}
+    dry = train_linear(*pieces[:-1], folder / "dry", "--dry-run")
+    results = {
+        "odd": train_linear(*odd),
+        "dry": dry,
+        "run": train_linear(*pieces, stop_at=10),
+    }
     (folder / "results.json").write_text(json.dumps(results))
 
 
@@ -203,9 +152,9 @@ def test_a_run_of_eight_devices_goes_on_on_one(eight, tmp_path):
     code, _, _ = json.loads((eight / "results.json").read_text())["run"]
     assert code == 0 and len(losses_of(eight / "stopped")) == 1
     shutil.copytree(eight / "stopped", tmp_path / "run")
-    assert command("--resume", "--out", tmp_path / "run")[0] == 0
+    assert train_linear("--resume", "--out", tmp_path / "run")[0] == 0
     options = ["--data", eight / "tiny.npz", *TINY, "--steps", 20]
-    assert command(*options, "--out", tmp_path / "whole")[0] == 0
+    assert train_linear(*options, "--out", tmp_path / "whole")[0] == 0
     whole, run = losses_of(tmp_path / "whole"), losses_of(tmp_path / "run")
     np.testing.assert_allclose(run, whole, rtol=1e-5)
 
@@ -223,13 +172,13 @@ def stopped(tmp_path_factory, data):
     """(options, folder) of a run of 40 steps that SIGTERM has ended at the tenth."""
     out = tmp_path_factory.mktemp("stopped") / "run"
     options = ["--data", data, *TINY, "--steps", 40, "--accumulate", 4]
-    assert command(*options, "--out", out, stop_at=10)[0] == 0
+    assert train_linear(*options, "--out", out, stop_at=10)[0] == 0
     return options, out
 
 
 def test_sigterm_leaves_a_checkpoint_and_weights(stopped):
     _, out = stopped
-    assert [path.name for path in (out / "checkpoints").glob("[0-9]*")] == ["10"]
+    assert steps_of(out) == [10]
     assert load_file(out / "weights.safetensors").keys()
     assert len(losses_of(out)) == 1
 
@@ -237,8 +186,8 @@ def test_sigterm_leaves_a_checkpoint_and_weights(stopped):
 def test_a_run_goes_on_amid_an_accumulation_bit_for_bit(stopped, tmp_path):
     options, out = stopped
     shutil.copytree(out, tmp_path / "run")
-    assert command("--resume", "--out", tmp_path / "run")[0] == 0
-    assert command(*options, "--out", tmp_path / "whole")[0] == 0
+    assert train_linear("--resume", "--out", tmp_path / "run")[0] == 0
+    assert train_linear(*options, "--out", tmp_path / "whole")[0] == 0
     run, whole = (tmp_path / name for name in ("run", "whole"))
     assert losses_of(run) == losses_of(whole)
     got, expected = (load_file(out / "weights.safetensors") for out in (run, whole))
@@ -253,32 +202,31 @@ def test_a_run_that_breaks_keeps_what_was_whole(stopped, tmp_path):
     facts |= {"learning_rate": 1e30, "save_minutes": 1e-9}
     (out / "arguments.json").write_text(json.dumps(facts))
     before = contents(out)
-    code, _, error = command("--resume", "--out", out)
+    code, _, error = train_linear("--resume", "--out", out)
     step = re.search(r"a gradient norm of (nan|inf) at step (\d+)\.$", error)
     assert code == 2 and 10 < int(step[2]) <= 30
     after = contents(out)
     for path in before:
         if path.parts[0] in ("checkpoints", "weights.safetensors", "samples.png"):
             assert after[path] == before[path]
-    names = (path.name for path in (out / "checkpoints").glob("[0-9]*"))
-    assert all(int(name) < int(step[2]) for name in names)
+    assert all(saved < int(step[2]) for saved in steps_of(out))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["loss", "gradient_norm"])
 def test_the_first_step_that_is_not_finite_is_named(name, bad):
     recent = [{"loss": jnp.float32(k), "gradient_norm": jnp.ones(())} for k in range(9)]
-    assert records.fetch(recent, 40)[-1] == {"loss": 8.0, "gradient_norm": 1.0}
+    assert log.fetch(recent, 40)[-1] == {"loss": 8.0, "gradient_norm": 1.0}
     for k in (3, 5):
         recent[k] = recent[k] | {name: jnp.float32(bad)}
     with pytest.raises(ValueError, match=f"{bad}.* at step 35"):
-        records.fetch(recent, 40)
+        log.fetch(recent, 40)
 
 
 def test_a_line_of_the_log_tells_the_mean_loss_at_levels_that_were_drawn():
     sums = jnp.array([[[3.0, 0.0, 4.0], [1, 0, 2]], [[5.0, 0.0, 2.0], [1, 0, 1]]])
     recent = [{"loss": jnp.float32(k), "levels": sums[k]} for k in range(2)]
-    got = records.fetch(recent, 2)[-1]
+    got = log.fetch(recent, 2)[-1]
     assert got == {"loss": 1.0, "loss_at_noise/1": 4.0, "loss_at_noise/3": 2.0}
 
 
@@ -287,9 +235,9 @@ def test_a_state_that_is_not_finite_is_not_saved(tmp_path, place):
     params = {"linear": {"w": jnp.ones(3)}}
     state = jdiff.init_train_state(jax.random.key(0), params, optax.adam(0.1))
     bad = jax.tree.map(lambda leaf: leaf / 0, getattr(state, place))
-    args = SimpleNamespace(out=tmp_path)
+    state = state._replace(**{place: bad})
     with pytest.raises(ValueError, match="finite, got NaN or infinity at step 0"):
-        records.save(args, {}, None, None, None, state._replace(**{place: bad}), {})
+        loop._save(tmp_path, loop.Result({}), None, None, state, loop.START)
     assert not list(tmp_path.iterdir())
 
 
@@ -311,7 +259,9 @@ def test_batches_accumulated_are_one_step_on_all_of_them():
     for update in images:
         for k, image in enumerate(update):
             before = parts
-            parts, _ = scale.accumulate(part_step, parts, jdiff.Batch(image, None), 3)
+            parts, _ = devices.step_of_several(
+                part_step, parts, jdiff.Batch(image, None), 3
+            )
             moved = (parts.params["w"] != before.params["w"]).all()
             assert moved == (parts.ema_params["w"] != before.ema_params["w"]).all()
             assert moved == (k == 2)
@@ -324,7 +274,7 @@ def test_batches_accumulated_are_one_step_on_all_of_them():
 
 def test_a_dry_run_tells_the_cost_and_writes_nothing(data, tmp_path, eight):
     options = ["--data", data, *TINY, "--out", tmp_path / "run", "--dry-run"]
-    code, text, _ = command(*options)
+    code, text, _ = train_linear(*options)
     assert code == 0 and not list(tmp_path.iterdir())
     lines = dict(line.split(": ", 1) for line in text.splitlines())
     # Of the linear network: a matrix, a bias and three embeddings of 64 pixels.
@@ -349,7 +299,7 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(data, tmp_path, eight):
 def test_a_dry_run_leaves_a_run_as_it_is(stopped):
     _, out = stopped
     before = contents(out)
-    code, text, _ = command("--resume", "--dry-run", "--out", out)
+    code, text, _ = train_linear("--resume", "--dry-run", "--out", out)
     assert code == 0 and "time per epoch" in text
     assert contents(out) == before
 
@@ -361,13 +311,13 @@ def test_costs_are_read_from_any_version_of_jax(cost):
     compiled = SimpleNamespace(
         cost_analysis=lambda: cost, memory_analysis=lambda: SimpleNamespace(**sizes)
     )
-    assert scale.cost_of(compiled) == (6.0, 18)
+    assert devices.cost_of(compiled) == (6.0, 18)
 
 
 @pytest.mark.parametrize("cost", [None, {}, {"flops": -1.0}])
 def test_costs_that_a_backend_does_not_know_are_left_out(cost):
     compiled = SimpleNamespace(cost_analysis=lambda: cost, memory_analysis=lambda: None)
-    assert scale.cost_of(compiled) == (None, None)
+    assert devices.cost_of(compiled) == (None, None)
 
 
 if __name__ == "__main__":

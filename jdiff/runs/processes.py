@@ -1,8 +1,8 @@
-"""Several processes that train as one: how they meet, and how they decide alike.
+"""Several processes that train as one: how they join, and how they agree.
 
-Each runs the same program on its own devices, and all must take the same steps: what
-depends on a clock or a signal is decided by all together. One process is a group of
-one: there is no second path, and nothing to pay.
+Each runs the same program on its own devices, and all must take the same steps. So they
+decide together whatever depends on a clock or a signal. One process is a group of one:
+it takes the same path, at no cost.
 """
 
 import contextlib
@@ -12,23 +12,17 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-SECONDS_TO_MEET = 60  # until the last process must have come
+SECONDS_TO_JOIN = 60  # after which processes that still wait for others exit
 
 # What clusters tell the processes that they start about how many these are. SLURM says
 # so within `srun` alone: a script of `sbatch` that calls Python itself is one process.
 COUNTS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
-
-
-def add_options(add) -> None:
-    """Adds the options for processes that no cluster has started."""
-    add("--coordinator", metavar="HOST:PORT", help="where process 0 of several listens")
-    add("--num-processes", type=int, help="how many there are; a cluster tells")
-    add("--process-id", type=int, help="0 .. NUM_PROCESSES - 1; a cluster tells")
 
 
 def in_cluster() -> bool:
@@ -42,7 +36,7 @@ def in_cluster() -> bool:
     return bool(chips) and importlib.util.find_spec("libtpu") is not None
 
 
-def meet(coordinator, num_processes, process_id) -> None:
+def join(coordinator, num_processes, process_id) -> None:
     """Joins this process to the others, if there are any; before all other use of JAX.
 
     Exits with code 2 and one sentence if one of them does not come in time.
@@ -57,11 +51,11 @@ def meet(coordinator, num_processes, process_id) -> None:
     who = "this process" if process_id is None else f"process {process_id}"
     where = coordinator or "the coordinator that the cluster names"
     # JAX aborts the process when its own time is up: this is earlier, and in words.
-    alarm = threading.Timer(SECONDS_TO_MEET, give_up, (who, where))
+    alarm = threading.Timer(SECONDS_TO_JOIN, fail, (who, where))
     alarm.daemon = True
     alarm.start()
     try:
-        timeout = 2 * SECONDS_TO_MEET
+        timeout = 2 * SECONDS_TO_JOIN
         jax.distributed.initialize(*given, initialization_timeout=timeout)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
@@ -93,10 +87,10 @@ def check_address(coordinator, num_processes, process_id) -> None:
         )
 
 
-def give_up(who: str, where: str) -> None:
+def fail(who: str, where: str) -> None:
     """Ends the process: it waits inside JAX, where no exception reaches it."""
-    leave(
-        f"{who} must meet all others at {where} within {SECONDS_TO_MEET} seconds, "
+    exit_with(
+        f"{who} must join all others at {where} within {SECONDS_TO_JOIN} seconds, "
         "got no answer."
     )
 
@@ -109,10 +103,10 @@ def until_one_is_lost():
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        leave(f"all processes must live, got: {str(error).splitlines()[0]}")
+        exit_with(f"all processes must live, got: {str(error).splitlines()[0]}")
 
 
-def leave(reason: str) -> None:
+def exit_with(reason: str) -> None:
     """Ends the process at once, with one sentence and exit code 2."""
     name = os.path.basename(sys.argv[0])
     print(f"\n{name}: error: {reason}", file=sys.stderr, flush=True)
@@ -124,15 +118,22 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def catch_signals() -> list[int]:
-    """Returns a list to which Ctrl-C and SIGTERM add themselves from now on."""
+@contextlib.contextmanager
+def catch_signals() -> Iterator[list[int]]:
+    """Yields a list to which Ctrl-C and SIGTERM add themselves until the end."""
     caught: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: caught.append(number))
-    return caught
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def decide(stop: list[int], seconds: float) -> tuple[bool, float]:
+def agree(stop: list[int], seconds: float) -> tuple[bool, float]:
     """Returns whether any process has to stop, and the time on the clock of the first.
 
     Args:
