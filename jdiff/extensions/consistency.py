@@ -1,4 +1,4 @@
-"""Consistency models: one value along each path, its end (Song et al. 2023)."""
+"""Consistency models (Song et al. 2023): a solver, and the loss that distils one."""
 
 from collections.abc import Callable
 
@@ -11,6 +11,24 @@ from jdiff.sampling import Solver, SolverState, start_from_noise
 from jdiff.schedules import Schedule, check_times, log_snr
 
 
+def consistency(schedule: Schedule) -> Solver:
+    """Returns multistep consistency sampling (Song et al. 2023, Algorithm 1).
+
+    x_s = alpha_s f(x_t, t) + sigma_s z,  z ~ N(0, I)
+
+    for a consistency function f, which maps every x_t to the end x_0 of its path: a
+    network distilled by `make_consistency_loss`. One step is f alone; each further step
+    adds noise and applies f again. Other networks estimate the mean of x_0 given x_t,
+    with which samples are too smooth.
+    """
+
+    def step(key, denoise, state, t, s):
+        z = jax.random.normal(key, state.x.shape, state.x.dtype)
+        return SolverState(q_sample(schedule, denoise(state.x, t), s, z))
+
+    return start_from_noise(schedule, SolverState, step)
+
+
 def make_consistency_loss(
     apply: Callable[..., jax.Array],
     schedule: Schedule,
@@ -18,16 +36,16 @@ def make_consistency_loss(
     times: jax.typing.ArrayLike,
     distance: Distance = huber_loss,
 ) -> Callable:
-    """Returns the loss that distils a sampler: (params, key, batch) -> (loss, ...).
+    """Returns the loss that distils a sampler: (params, key, batch) -> (loss, metrics).
 
     L = E_i[ d(f(x_{t_i}, t_i), x_0) ],  x_{t_0}, x_{t_1}, ..., x_0 a teacher's path
 
     f, the network's estimate of x_0, becomes a consistency function (Song et al. 2023,
-    Sec. 3): one value along each path, its end. Half of the i are 0, where sampling
-    begins and f is hardest to learn; the others are the other steps of the path, alike.
+    Sec. 3): constant along each path, equal to its end. i = 0, where sampling begins
+    and f is hardest to learn, has probability 1/2; the other i are equally likely.
 
-    Song et al. pull f at t_i to its own moving average at t_{i+1} (Eq. 7). Where paths
-    are a few steps long their ends are at hand, and are exact.
+    Song et al. train f at t_i on its own moving average at t_{i+1} (Eq. 7). Here paths
+    are a few steps long, so their exact ends are at hand.
 
     Args:
         apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
@@ -37,8 +55,7 @@ def make_consistency_loss(
         distance: (estimate, x_0) -> scalar, of one example.
 
     Returns:
-        A loss of batches whose image is a path, float[B, n + 1, ...], as
-        `Sample.path` holds it.
+        A loss of batches whose x are paths, float[B, n + 1, ...], as in `Sample.path`.
 
     Raises:
         ValueError: times is not such a grid.
@@ -67,21 +84,3 @@ def make_consistency_loss(
         return loss, {"loss": loss, "one_step": one_step}
 
     return loss_fn
-
-
-def consistency(schedule: Schedule) -> Solver:
-    """Returns multistep consistency sampling (Song et al. 2023, Algorithm 1).
-
-    x_s = alpha_s f(x_t, t) + sigma_s z,  z ~ N(0, I)
-
-    for a consistency function f, which maps every x_t to the end x_0 of its path, as a
-    network does that `make_consistency_loss` has distilled. One step is x_0 itself;
-    each further one noises it anew and lets f mend it. With the mean of x_0 given x_t
-    for f, as other networks have it, the samples are too smooth.
-    """
-
-    def step(key, denoise, state, t, s):
-        z = jax.random.normal(key, state.x.shape, state.x.dtype)
-        return SolverState(q_sample(schedule, denoise(state.x, t), s, z))
-
-    return start_from_noise(schedule, SolverState, step)

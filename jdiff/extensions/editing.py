@@ -1,10 +1,9 @@
-"""New images from given ones, with nothing but denoisers, solvers and `sample`.
+"""New images from given ones, with denoisers, solvers and `sample`.
 
-`invert` finds the noise that the flow makes an image of; between two such noises lie
-the images that `slerp` goes through. `sdedit` noises an image part of the way and comes
-back. `repaint` makes a solver that keeps known pixels.
-
-All of it is for ONE example of any shape; `jax.vmap` makes batches.
+`invert` finds the noise from which the flow leads to an image; `slerp` interpolates
+between two noises. `sdedit` adds noise to an image and samples from there. `repaint`
+makes a solver that keeps known pixels. All is for ONE example of any shape; `jax.vmap`
+makes batches.
 """
 
 import chex
@@ -47,24 +46,23 @@ def invert(
     return x_T
 
 
-def slerp(x: jax.Array, y: jax.Array, share: jax.typing.ArrayLike) -> jax.Array:
-    """Returns the point that lies a share of the angle from x to y (Shoemake 1985).
+def slerp(x: jax.Array, y: jax.Array, u: jax.typing.ArrayLike) -> jax.Array:
+    """Returns the spherical interpolation from x to y (Shoemake 1985).
 
-    sin((1 - share) w) / sin w x + sin(share w) / sin w y,  w the angle between them
+    sin((1 - u) w) / sin w x + sin(u w) / sin w y,  w the angle between x and y
 
-    The straight line between two noises is too short to be noise; this arc is not.
+    Points of the straight line between two noises are too short to be noise; those of
+    this arc are not.
 
     Args:
         x: float[*S], not parallel to y.
         y: float[*S].
-        share: 0 gives x, 1 gives y.
+        u: fraction of the angle, scalar; 0 gives x, 1 gives y.
     """
     chex.assert_equal_shape([x, y])
     cosine = jnp.vdot(x, y) / (jnp.linalg.norm(x.ravel()) * jnp.linalg.norm(y.ravel()))
     angle = jnp.arccos(cosine)
-    return (jnp.sin((1.0 - share) * angle) * x + jnp.sin(share * angle) * y) / jnp.sin(
-        angle
-    )
+    return (jnp.sin((1.0 - u) * angle) * x + jnp.sin(u * angle) * y) / jnp.sin(angle)
 
 
 def sdedit(
@@ -77,7 +75,7 @@ def sdedit(
 ) -> Sample:
     """Returns a variation of x_0: noised to times[0], then sampled (Meng et al. 2021).
 
-    SDEdit. The higher times[0], the less is left of x_0; at T next to nothing.
+    SDEdit. The higher times[0], the less of x_0 remains; at T nearly nothing.
 
     Args:
         key: random key.
@@ -104,21 +102,21 @@ def repaint(
     mask: jax.Array,
     num_rounds: int = 1,
 ) -> Solver:
-    """Returns a solver that keeps what is known of the example (Lugmayr et al. 2022).
+    """Returns a solver that keeps the known part of an example (Lugmayr et al. 2022).
 
     x_s <- mask q_sample(known, s) + (1 - mask) x_s      after each step from t to s
-    x_t ~ q(x_t | x_s)                                   before it is done again
+    x_t ~ q(x_t | x_s)                                   before the step is repeated
 
-    One round is replacement alone (Song et al. 2021, App. I.2), which knows of the
-    mask only what the denoiser sees of it; more are RePaint, Algorithm 1, whose
-    rounds bring the two parts together. At s = 0 known pixels are themselves.
+    One round is replacement (Song et al. 2021, App. I.2). More rounds are RePaint,
+    Algorithm 1, in which the unknown part adapts to the known one. At s = 0 known
+    pixels have their exact values.
 
     Args:
         solver: one without memory: `ddpm`, `ddim`, `heun`.
         schedule: float32[T + 1] tables.
         known: one example.
-        mask: 1 where it is known, 0 where not; its shape.
-        num_rounds: times that each step is done, >= 1; the last step is done once.
+        mask: of its shape, 1 where it is known, else 0.
+        num_rounds: repetitions of each step, >= 1; the last step is done once.
 
     Raises:
         ValueError: num_rounds is below 1, or the solver has a memory.

@@ -6,8 +6,8 @@ In continuous time u in [0, 1] a variance-preserving path is its log-SNR lambda(
     L = -1/2 E_{u, eps} [ lambda'(u) SNR(u) |x_0 - D(x_u, u)|^2 ]                (2)
 
 is the diffusion term of the variational bound (Eq. 17 there). It is an integral over
-the SNR, so it depends on lambda through its ends alone. What lies between decides the
-variance of its estimate from one draw of u and eps, and is learned to lessen it.
+the SNR, so it depends on the ends of lambda alone. The rest of lambda decides the
+variance of an estimate from one draw of u and eps, and is learned to reduce it.
 """
 
 import math
@@ -23,17 +23,17 @@ from jdiff.schedules import MAX_STEPS, Schedule
 
 
 class MonotoneLogSnr(NamedTuple):
-    """The weights of a log-SNR that falls with u, whatever they are.
+    """The parameters of a log-SNR that falls with u for all their values.
 
     Attributes:
         ends: log-SNR at u = 0 and 1, float[2]: given, not learned.
-        share: logits of the shares of a line and of K sigmoids, float[K + 1].
+        logits: of the weights of a line and of K sigmoids, float[K + 1].
         steepness: logarithms of the slopes of the sigmoids, float[K].
         centre: logits of where in [0, 1] they are, float[K].
     """
 
     ends: jax.Array
-    share: jax.Array
+    logits: jax.Array
     steepness: jax.Array
     centre: jax.Array
 
@@ -61,7 +61,7 @@ def init_log_snr(
     if not 1 <= num_features <= 10_000:
         raise ValueError(f"num_features must be in [1, 10000], got {num_features}.")
     centre = (np.arange(num_features) + 0.5) / num_features
-    # Half of the way is the line's, and the sigmoids are as steep as they are close.
+    # The line has weight 1/2, and the sigmoids are as steep as they are close.
     steepness = math.log(2.0 * num_features + 2.0)
     return MonotoneLogSnr(
         jnp.array([log_snr_max, log_snr_min], jnp.float32),
@@ -76,10 +76,10 @@ def learned_log_snr(path: MonotoneLogSnr, u: jax.typing.ArrayLike) -> jax.Array:
 
     lambda(u) = lambda(0) + (lambda(1) - lambda(0)) (w_0 u + sum_k w_k h_k(u))
     h_k(u) = (f_k(u) - f_k(0)) / (f_k(1) - f_k(0)),  f_k(u) = sigmoid(a_k (u - c_k))
-    w = softmax(share),  a = exp(steepness),  c = sigmoid(centre)
+    w = softmax(logits),  a = exp(steepness),  c = sigmoid(centre)
 
-    This is the paper's network of one hidden layer and positive weights, brought to
-    its ends unit by unit and not as a sum, which float32 could not subtract.
+    This is the paper's network of one hidden layer with positive weights. Each unit is
+    normalised to [0, 1] by itself, because float32 could not normalise their sum.
 
     Args:
         path: the weights. No gradient reaches its ends.
@@ -92,9 +92,9 @@ def learned_log_snr(path: MonotoneLogSnr, u: jax.typing.ArrayLike) -> jax.Array:
         return jax.nn.sigmoid(jnp.exp(path.steepness) * (u - centre))
 
     bends = (bend(u) - bend(0.0)) / (bend(1.0) - bend(0.0))
-    share = jax.nn.softmax(path.share)
+    weights = jax.nn.softmax(path.logits)
     first, last = jax.lax.stop_gradient(path.ends)
-    return first + (last - first) * (share[0] * u + jnp.sum(share[1:] * bends))
+    return first + (last - first) * (weights[0] * u + jnp.sum(weights[1:] * bends))
 
 
 def as_schedule(path: MonotoneLogSnr, num_steps: int) -> Schedule:
@@ -113,7 +113,7 @@ def as_schedule(path: MonotoneLogSnr, num_steps: int) -> Schedule:
         raise ValueError(f"num_steps must be in [2, {MAX_STEPS}], got {num_steps}.")
     u = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
     log_snr = np.asarray(jax.vmap(learned_log_snr, (None, 0))(path, u), np.float64)
-    # Where a path is flat, rounding must not make it rise.
+    # Rounding must not make a flat path rise.
     log_snr = np.minimum.accumulate(log_snr)
     alpha, sigma = (np.exp(-0.5 * np.logaddexp(0.0, x)) for x in (-log_snr, log_snr))
     return Schedule(

@@ -1,21 +1,21 @@
 """Reverse steps of learned variance (Nichol & Dhariwal 2021).
 
-A step back p(x_s | x_t) has the mean of q(x_s | x_t, x_0) at the estimate of x_0. Its
-best variance is known for two kinds of data (Ho et al. 2020, Sec. 3.2):
+A reverse step p(x_s | x_t) has the mean of q(x_s | x_t, x_0) at the estimate of x_0.
+Its best variance is known for two kinds of data (Ho et al. 2020, Sec. 3.2):
 
     lower = sigma_s^2 (1 - r)                   data is a single point           (1)
     upper = V_s / V_t sigma_t^2 (1 - r)         data is N(0, I)                  (2)
 
 with r = SNR_t / SNR_s and V = alpha^2 + sigma^2, which is 1 on variance-preserving
-paths; there, upper is beta_t for s = t - 1. For other data the network learns, for
-every number of x_t, where to go between the two, and beyond:
+paths; there, upper is beta_t for s = t - 1. For other data the network predicts a w for
+every number of x_t, which interpolates between the two or extrapolates:
 
     variance = lower + w (upper - lower),  w = exp(v)                            (3)
 
 Nichol & Dhariwal interpolate the logarithms (Eq. 15), with w = (v + 1) / 2. Then the
 best w depends on s, and the logarithm of lower is -inf at s = 0. In Eq. 3 the best w is
-Var[x_0 | x_t] as a share of what it is for N(0, I): the same for every s, so that what
-one step teaches holds for longer ones (Bao et al. 2022), and for the last.
+Var[x_0 | x_t] divided by its value for N(0, I). It is the same for every s, so what is
+learned at one step length holds for others (Bao et al. 2022), and for the last step.
 """
 
 import math
@@ -33,7 +33,13 @@ from jdiff.diffusion import (
     q_sample,
     snr_ratio,
 )
-from jdiff.likelihood import Bound, check_grid, gaussian_decoder
+from jdiff.likelihood import (
+    Bound,
+    check_grid,
+    gaussian_decoder,
+    gaussian_divergence,
+    noise_divergence,
+)
 from jdiff.losses import Distance, l2_loss, make_diffusion_loss
 from jdiff.sampling import (
     Denoiser,
@@ -46,12 +52,12 @@ from jdiff.schedules import Schedule
 
 
 def split_output(output: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the prediction [..., C] and the share w = exp(v) [..., C] of an output.
+    """Returns the prediction [..., C] and w = exp(v) [..., C] of an output [..., 2 C].
 
-    The network's last axis holds both, [..., 2 C]; v = 0 is the upper variance.
+    v = 0 is the upper variance.
 
     Raises:
-        ValueError: the last axis is odd.
+        ValueError: the size of the last axis is odd.
     """
     if output.shape[-1] % 2:
         raise ValueError(f"output's last axis must be even, got shape {output.shape}.")
@@ -63,11 +69,11 @@ def learned_posterior(
     schedule: Schedule,
     x_t: jax.Array,
     x_0: jax.Array,
-    share: jax.typing.ArrayLike,
+    w: jax.typing.ArrayLike,
     t: jax.typing.ArrayLike,
     s: jax.typing.ArrayLike,
 ) -> Gaussian:
-    """Returns p(x_s | x_t), the step back from t to s, with the variance of Eq. 3.
+    """Returns p(x_s | x_t), the reverse step from t to s, with the variance of Eq. 3.
 
     mean = that of `q_posterior`
     variance = sigma_s^2 (1 - r) + w (alpha_s (1 - r))^2 sigma_t^2 / V_t
@@ -75,15 +81,15 @@ def learned_posterior(
     Exact for independent Gaussian numbers of variance c, with their posterior mean and
     w = c V_t / (alpha_t^2 c + sigma_t^2). At s = 0 it is the law of x_0 given x_t.
 
-    Args: as of `q_posterior`, x_0 being the estimate; and share, which is w >= 0, a
-    scalar or the shape of x_t, as the variance then is.
+    Args and Raises: as `q_posterior`, with the estimate of x_0 for x_0; w is >= 0, a
+    scalar or of the shape of x_t, and so is the variance.
     """
     alpha, sigma = schedule
     mean, lower = q_posterior(schedule, x_t, x_0, t, s)
     gain = jnp.square(alpha[s] * (1.0 - snr_ratio(schedule, t, s)))
     # Var[x_0 | x_t] of data that is N(0, I).
     unit = jnp.square(sigma[t]) / (jnp.square(alpha[t]) + jnp.square(sigma[t]))
-    return Gaussian(mean, lower + share * gain * unit)
+    return Gaussian(mean, lower + w * gain * unit)
 
 
 def make_learned_denoiser(
@@ -94,7 +100,7 @@ def make_learned_denoiser(
     label: jax.typing.ArrayLike | None = None,
     clip: float | None = 1.0,
 ) -> tuple[Denoiser, Denoiser]:
-    """Returns the denoiser and the share of a network, both (x_t, t) -> [..., C].
+    """Returns (denoise, predict_w) of a network, both (x_t, t) -> [..., C].
 
     Where both are called on the same x_t in one jit, the network is computed once.
     Args and Raises: as `make_denoiser`, for an output of twice as many channels.
@@ -104,25 +110,25 @@ def make_learned_denoiser(
         return lambda *inputs: split_output(apply(*inputs))[index]
 
     denoise = make_denoiser(half(0), params, schedule, prediction, label, clip)
-    # A share is read as it is, like an x_0.
-    share = make_denoiser(half(1), params, schedule, PREDICT_X_0, label, None)
-    return denoise, share
+    # PREDICT_X_0 returns the output unchanged.
+    predict_w = make_denoiser(half(1), params, schedule, PREDICT_X_0, label, None)
+    return denoise, predict_w
 
 
-def learned_ddpm(schedule: Schedule, share: Denoiser) -> Solver:
+def learned_ddpm(schedule: Schedule, predict_w: Denoiser) -> Solver:
     """Returns ancestral sampling of learned variance: x_s ~ p(x_s | x_t).
 
-    The last step draws from p(x_0 | x_t), too, which is what `learned_bound` measures;
-    Nichol & Dhariwal return its mean.
+    The last step also draws, from p(x_0 | x_t), as `learned_bound` assumes; Nichol &
+    Dhariwal return its mean.
 
     Args:
         schedule: float32[T + 1] tables.
-        share: (x_t, t) -> w, from `make_learned_denoiser`; `lambda x_t, t: 1.0` is
+        predict_w: (x_t, t) -> w, from `make_learned_denoiser`; `lambda x_t, t: 1.0` is
             the upper variance.
     """
 
     def step(key, denoise, state, t, s):
-        x_0, w = denoise(state.x, t), share(state.x, t)
+        x_0, w = denoise(state.x, t), predict_w(state.x, t)
         posterior = learned_posterior(schedule, state.x, x_0, w, t, s)
         eps = jax.random.normal(key, state.x.shape, state.x.dtype)
         return SolverState(posterior.mean + jnp.sqrt(posterior.variance) * eps)
@@ -146,12 +152,12 @@ def make_hybrid_loss(
     L_vlb = T E_t KL(q(x_s | x_t, x_0) || p(x_s | x_t)),  in bits per dimension;
     -log p(x_0 | x_t) at s = 0
 
-    L_vlb teaches the variance alone: no gradient passes through the mean. The paper's
-    s is t - 1. Steps so short hardly show their variance, because lower and upper
-    agree; those half way back, the default, teach it for short and long ones alike.
+    L_vlb trains the variance alone: no gradient passes through the mean. The paper has
+    s = t - 1. In steps so short lower and upper nearly agree, so their loss says little
+    of w; the default steps, to t / 2, train it for short and long steps.
 
-    Args: as of `make_diffusion_loss`, but apply returns [B, ..., 2 C]; vlb_weight, > 0;
-    and back_to, t -> s in [0, t - 1]: `lambda t: t - 1` is the paper's.
+    Args: as `make_diffusion_loss`, but apply returns [B, ..., 2 C]; vlb_weight is > 0,
+    and back_to is t -> s in [0, t - 1], in the paper `lambda t: t - 1`.
 
     Raises:
         ValueError: vlb_weight is not > 0, or as `make_diffusion_loss`.
@@ -165,12 +171,12 @@ def make_hybrid_loss(
 
     def hybrid(output, targets):
         target, x_0, eps, t = targets
-        output, share = split_output(output)
+        output, w = split_output(output)
         x_t = q_sample(schedule, x_0, t, eps)
         estimate = prediction.x_0(schedule, x_t, jax.lax.stop_gradient(output), t)
         q = q_posterior(schedule, x_t, x_0, t, back_to(t))
-        p = learned_posterior(schedule, x_t, estimate, share, t, back_to(t))
-        return distance(output, target) + scale * jnp.mean(_kl(q, p))
+        p = learned_posterior(schedule, x_t, estimate, w, t, back_to(t))
+        return distance(output, target) + scale * jnp.mean(gaussian_divergence(q, p))
 
     both = Prediction(target, prediction.x_0)
     return make_diffusion_loss(
@@ -181,7 +187,7 @@ def make_hybrid_loss(
 def learned_bound(
     key: jax.Array,
     denoise: Denoiser,
-    share: Denoiser,
+    predict_w: Denoiser,
     schedule: Schedule,
     x_0: jax.Array,
     times: jax.typing.ArrayLike,
@@ -189,9 +195,10 @@ def learned_bound(
 ) -> Bound:
     """Returns an unbiased estimate of the bound with learned variance, in bits.
 
-    As `variational_bound`, which has the lower variance and a decoder as wide as the
-    noise; here the decoder's std is that of p(x_0 | x_t). `lambda x_t, t: 1.0` as the
-    share is the upper variance. Args and Raises: as there.
+    `variational_bound` has the lower variance and a decoder whose std is the noise
+    level; here the decoder's std is that of p(x_0 | x_t).
+
+    Args and Raises: as `variational_bound`; predict_w as `learned_ddpm`.
     """
     check_grid(schedule, times, 1)
     key_diffusion, key_reconstruction = jax.random.split(key)
@@ -201,26 +208,17 @@ def learned_bound(
     def steps_back(key, t, s):
         x_t = q_sample(schedule, x_0, t, jax.random.normal(key, x_0.shape, x_0.dtype))
         q = q_posterior(schedule, x_t, x_0, t, s)
-        estimate, w = denoise(x_t, t), share(x_t, t)
+        estimate, w = denoise(x_t, t), predict_w(x_t, t)
         return q, learned_posterior(schedule, x_t, estimate, w, t, s)
 
     def term(inputs):
-        return jnp.sum(_kl(*steps_back(*inputs)))
+        return jnp.sum(gaussian_divergence(*steps_back(*inputs)))
 
     keys = jax.random.split(key_diffusion, len(times) - 2)
     terms = jax.lax.map(term, (keys, times[:-2], times[1:-1]))
     _, last = steps_back(key_reconstruction, times[-2], times[-1])
-    level = schedule.sigma[times[0]] / schedule.alpha[times[0]]
     return Bound(
-        0.5 * jnp.sum(jnp.square(x_0)) / jnp.square(level) / unit,
+        noise_divergence(schedule, x_0, times[0]) / unit,
         jnp.sum(terms) / unit,
         -decoder(x_0, last.mean, jnp.sqrt(last.variance)) / unit,
     )
-
-
-def _kl(q: Gaussian, p: Gaussian) -> jax.Array:
-    """Returns KL(q || p) for each number, in nats; -log p where q is a point."""
-    point = 1.0 / (2.0 * math.pi * math.e)
-    reference = jnp.where(q.variance > 0, q.variance, point)
-    second = q.variance + jnp.square(q.mean - p.mean)
-    return 0.5 * (jnp.log(p.variance / reference) + second / p.variance - 1.0)

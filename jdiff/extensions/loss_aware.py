@@ -1,11 +1,11 @@
 """Loss-aware sampling of steps (Nichol & Dhariwal 2021, Sec. 3.3).
 
-A mean over steps may be estimated from steps drawn with any probabilities p_t,
+A mean over steps can be estimated from steps drawn with any probabilities p_t,
 
     1/T sum_t L_t = E_{t ~ p} [ L_t / (T p_t) ]                                  (1)
 
-and varies least with p_t ~ sqrt(E[L_t^2]) (their Eq. 18). The second moments are not
-known, so they are kept as running means, on the device, from step to step of training:
+with the least variance for p_t ~ sqrt(E[L_t^2]) (their Eq. 18). The second moments are
+unknown; running means of them stay on the device from step to step of training:
 
     history = init_history(T)
     state, metrics = train_step(state, (batch, history))
@@ -18,20 +18,20 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jdiff.diffusion import Prediction, q_sample
+from jdiff.diffusion import Prediction, check_determined, q_sample
 from jdiff.losses import Distance, Weight, l2_loss, snr_difference_weight
-from jdiff.schedules import MAX_STEPS, Schedule, log_snr
+from jdiff.schedules import Schedule, check_num_steps, log_snr
 
-MEMORY = 10  # losses of a step that count
-UNIFORM_SHARE = 0.001  # of all draws, so that no step is ever forgotten
+MEMORY = 10  # losses in the mean of a step
+UNIFORM_FRACTION = 0.001  # of all draws, so that every step is drawn again
 
 
 class LossHistory(NamedTuple):
-    """What is known of the losses at steps 1 .. T, which are at indices 0 .. T - 1.
+    """Statistics of the losses at steps 1 .. T, which are at indices 0 .. T - 1.
 
     Attributes:
         second_moment: running mean of L_t^2, float32[T].
-        visits: how many losses were recorded, at most `MEMORY`, float32[T].
+        visits: number of losses recorded, at most `MEMORY`, float32[T].
     """
 
     second_moment: jax.Array
@@ -44,29 +44,34 @@ def init_history(num_steps: int) -> LossHistory:
     Raises:
         ValueError: num_steps is outside [1, 100000].
     """
-    if not 1 <= num_steps <= MAX_STEPS:
-        raise ValueError(f"num_steps must be in [1, {MAX_STEPS}], got {num_steps}.")
+    check_num_steps(num_steps)
     return LossHistory(jnp.zeros(num_steps), jnp.zeros(num_steps))
 
 
 def step_probabilities(history: LossHistory) -> jax.Array:
     """Returns p_t of steps 1 .. T, float32[T].
 
-    p_t ~ sqrt(E[L_t^2]), with 0.001 of it uniform; all of it, until every step has been
-    seen 10 times (as in the paper and its code).
+    p_t = 0.999 sqrt(E[L_t^2]) / sum_t sqrt(E[L_t^2]) + 0.001 / T
+
+    It is uniform until every step was drawn 10 times (as in the paper and its code).
     """
     root = jnp.sqrt(history.second_moment)
     known = (jnp.min(history.visits) >= MEMORY) & (jnp.max(root) > 0)
     root = jnp.where(known, root, 1.0)
-    uniform = UNIFORM_SHARE / len(root)
-    return (1.0 - UNIFORM_SHARE) * root / jnp.sum(root) + uniform
+    uniform = UNIFORM_FRACTION / len(root)
+    return (1.0 - UNIFORM_FRACTION) * root / jnp.sum(root) + uniform
 
 
 def record_losses(history: LossHistory, t: jax.Array, losses: jax.Array) -> LossHistory:
-    """Returns the history with the losses [B] of the steps t int[B], in [1, T], in it.
+    """Returns the history updated by the losses of a batch.
 
-    The mean of all L_t^2 up to the tenth, then a running mean in which a new one
-    counts for a tenth. (The paper keeps the last ten losses of each step.)
+    The mean of L_t^2 up to the tenth, then a running mean in which a new one has weight
+    1/10. (The paper keeps the last ten losses of each step.)
+
+    Args:
+        history: from `init_history` or this function.
+        t: steps, int[B], in [1, T].
+        losses: float[B].
     """
     none = jnp.zeros_like(history.visits)
     new = none.at[t - 1].add(1.0)
@@ -86,12 +91,13 @@ def make_loss_aware_loss(
 ) -> Callable:
     """Returns the loss of a batch, (params, key, (batch, history)) -> (loss, metrics).
 
-    Its mean is that of `make_diffusion_loss`, by Eq. 1, and it varies less. The history
-    with the losses of the batch in it is metrics["history"].
+    By Eq. 1 it has the mean of `make_diffusion_loss`, and less variance. The updated
+    history is metrics["history"].
 
-    Args: as of `make_diffusion_loss`. The weight of the variational bound is the
-    default, because its losses differ most between steps.
+    Args and Raises: as `make_diffusion_loss`. The default weight is that of the
+    variational bound, because its losses differ most between steps.
     """
+    check_determined(schedule, prediction)
     num_steps = len(schedule.alpha) - 1
 
     def corrupt(probabilities, key, x_0):

@@ -1,4 +1,4 @@
-"""Likelihoods: variational bounds and the exact one of the probability flow."""
+"""Likelihoods: variational bounds, and the exact one of the probability flow."""
 
 from jdiff.likelihood.bounds import PIXEL as PIXEL
 from jdiff.likelihood.bounds import Bound as Bound
@@ -7,7 +7,9 @@ from jdiff.likelihood.bounds import bernoulli_decoder as bernoulli_decoder
 from jdiff.likelihood.bounds import check_grid as check_grid
 from jdiff.likelihood.bounds import evidence_bound as evidence_bound
 from jdiff.likelihood.bounds import gaussian_decoder as gaussian_decoder
+from jdiff.likelihood.bounds import gaussian_divergence as gaussian_divergence
 from jdiff.likelihood.bounds import make_elbo_loss as make_elbo_loss
+from jdiff.likelihood.bounds import noise_divergence as noise_divergence
 from jdiff.likelihood.bounds import pixel_decoder as pixel_decoder
 from jdiff.likelihood.bounds import prior_divergence as prior_divergence
 from jdiff.likelihood.bounds import reparametrize as reparametrize

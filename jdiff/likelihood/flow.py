@@ -1,18 +1,18 @@
-"""Likelihood of data under a diffusion model, in bits per dimension.
+"""Likelihood of data under the probability flow, in bits per dimension.
 
-`variational_bound` (`jdiff.bound`) bounds the bits from above. `flow_bits` is the
-likelihood itself, of the model that the probability flow defines (Song et al. 2021,
-Eq. 13 and 39):
+`flow_bits` is the likelihood of the model that the flow defines (Song et al. 2021,
+Eq. 13 and 39), which `variational_bound` bounds from above:
 
     log p(x_0) = log N(x_T; 0, sigma_T^2 I) + int_0^T div(dx/dt) dt          (10)
 
-A flow that takes too few steps is not that model, and its "likelihood" can be better
-than any true one. So every integral is done twice, the second time with half the
-steps, and `mean_bits` refuses a result that still moves.
+With too few steps the integral is wrong, and the "likelihood" can be better than any
+true one. So every integral is computed twice, the second time with half the steps, and
+`mean_bits` refuses a result that changes too much.
 
-Pixels are discrete, densities are not: `dequantize` adds uniform noise of one level,
-which bounds the discrete likelihood from above (Theis et al. 2016, Sec. 3.1).
-All but `mean_bits` is for ONE example; `jax.vmap` makes batches.
+Pixels are discrete, densities are not. `dequantize` adds uniform noise as wide as the
+distance of two grey values, and the bits of the density bound those of the pixels from
+above (Theis et al. 2016, Sec. 3.1). All but `mean_bits` is for ONE example; `jax.vmap`
+makes batches.
 """
 
 import math
@@ -48,14 +48,14 @@ class MeanBits(NamedTuple):
 
 
 def dequantize(key: jax.Array, x_0: jax.Array, width: float = PIXEL) -> jax.Array:
-    """Returns x_0 + width u with u ~ U(-1/2, 1/2): levels become intervals."""
+    """Returns x_0 + width u, u ~ U(-1/2, 1/2): discrete values become intervals."""
     return x_0 + width * jax.random.uniform(key, x_0.shape, x_0.dtype, -0.5, 0.5)
 
 
 def exact_trace(
     key: jax.Array, function: Callable[..., jax.Array], x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns function(x) and tr(J), by as many products with J as x has numbers."""
+    """Returns function(x) and tr(J) exactly, by x.size products with J."""
     basis = jnp.eye(x.size, dtype=x.dtype).reshape(-1, *x.shape)
     value, product = jax.linearize(function, x)
     return value, jnp.sum(jax.lax.map(product, basis) * basis)
@@ -64,7 +64,7 @@ def exact_trace(
 def hutchinson_trace(
     key: jax.Array, function: Callable[..., jax.Array], x: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns function(x) and z^T J z, z = +-1: tr(J) on average (Hutchinson 1990)."""
+    """Returns function(x) and z^T J z, z = +-1, of mean tr(J) (Hutchinson 1990)."""
     z = jax.random.rademacher(key, x.shape, x.dtype)
     value, product = jax.jvp(function, (x,), (z,))
     return value, jnp.sum(z * product)
@@ -86,12 +86,12 @@ def flow_bits(
 
     Args:
         key: random key of the trace, one probe for all steps (Grathwohl et al. 2019).
-        denoise: (x_t, t) -> x_0, not clipped: clipping has no density.
+        denoise: (x_t, t) -> x_0, not clipped, because a clipped flow has no density.
         schedule: float32[T + 1] tables.
         x_0: one example; of pixels, `dequantize(key, x_0)`.
         times: descending steps, int[n + 1], from T to 0, n even and at least 4.
         trace: (key, function, x) -> value, trace: `hutchinson_trace` or `exact_trace`.
-        width: distance of two levels, `PIXEL` for pixels; 1 gives the density's bits.
+        width: distance of two values, `PIXEL` for pixels; 1 gives the density's bits.
 
     Raises:
         ValueError: times is not such a grid.
@@ -115,15 +115,15 @@ def flow_bits(
 def mean_bits(flow: FlowBits, tolerance: float = 0.01) -> MeanBits:
     """Returns the mean of many likelihoods, if the integrals have converged.
 
-    The integration error is what halving the steps changes; Heun's method is of order
-    2, so the error left is about a third of that.
+    The integration error is the change when the steps are halved. Heun's method is of
+    order 2, so the remaining error is about a third of it.
 
     Args:
         flow: of N examples, each leaf float[N], from a vmap of `flow_bits`.
-        tolerance: what halving the steps may change, in bits per dimension, > 0.
+        tolerance: largest change when the steps are halved, in bits per dimension, > 0.
 
     Raises:
-        ValueError: it changes more, or something that is not finite.
+        ValueError: the change is larger, or not finite.
     """
     bits, half = (np.asarray(leaf, np.float64).reshape(-1) for leaf in flow)
     change = float(np.abs(bits - half).mean())
@@ -136,12 +136,28 @@ def mean_bits(flow: FlowBits, tolerance: float = 0.01) -> MeanBits:
     return MeanBits(float(bits.mean()), error, change)
 
 
-def flow_upwards(key, denoise, schedule, x_0, steps, trace):
-    """Returns x at steps[-1] and the log determinant of the way there from x_0."""
+def flow_upwards(
+    key: jax.Array | None,
+    denoise: Denoiser,
+    schedule: Schedule,
+    x_0: jax.Array,
+    steps: jax.Array,
+    trace: Trace,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns x at steps[-1] and the log determinant of the map from x_0 to it.
+
+    Args:
+        key: random key of the trace.
+        denoise: (x_t, t) -> x_0.
+        schedule: float32[T + 1] tables.
+        x_0: one example.
+        steps: ascending from 0, int[n + 1], n >= 2.
+        trace: (key, function, x) -> value, trace.
+    """
     alpha, sigma = schedule
 
     def slope(t, first, second):
-        """The direction first D + second eps at step t, as a function of x."""
+        """Returns the function x -> first D + second eps at step t."""
 
         def direction(x_t):
             estimate = denoise(x_t, t)
@@ -149,8 +165,8 @@ def flow_upwards(key, denoise, schedule, x_0, steps, trace):
 
         return direction
 
-    # dx = -1/2 score d(n^2), n = sigma / alpha, for the first step in x / alpha; the
-    # score (D - x) / n^2 is taken at its end, where there is one.
+    # dx = -1/2 score d(n^2), n = sigma / alpha, for the first step in x / alpha. The
+    # score (D - x) / n^2 is taken at its end, because it is infinite at its start.
     t = steps[1]
 
     def start(x):

@@ -56,14 +56,14 @@ def test_inversion_needs_a_grid_down_to_data(times):
 
 
 @given(st.integers(0, 100), st.floats(0.0, 1.0))
-def test_slerp_keeps_the_length_and_divides_the_angle(seed, share):
+def test_slerp_keeps_the_length_and_divides_the_angle(seed, u):
     x, y = jax.random.normal(jax.random.key(seed), (2, 3, 4))
     x, y = x / jnp.linalg.norm(x), y / jnp.linalg.norm(y)
-    middle = jdiff.extensions.slerp(x, y, share)
+    middle = jdiff.extensions.slerp(x, y, u)
     assert jnp.linalg.norm(middle) == pytest.approx(1.0, abs=1e-5)
     angle = float(jnp.arccos(jnp.vdot(x, y)))
     part = float(jnp.arccos(jnp.clip(jnp.vdot(x, middle), -1.0, 1.0)))
-    assert part == pytest.approx(share * angle, abs=2e-3)
+    assert part == pytest.approx(u * angle, abs=2e-3)
 
 
 def test_ends_of_slerp_are_its_arguments():
@@ -83,7 +83,7 @@ def vary(t, x_0, denoise, num=4000):
 
 
 def test_variation_goes_from_the_image_itself_to_a_fresh_sample():
-    """On Gaussian data x_0 keeps a known share, which the exact posterior gives."""
+    """On Gaussian data x_0 keeps a known fraction, which the exact posterior gives."""
     denoise = closed_form.gaussian.denoiser(NORMAL, SCHEDULE)
     near = vary(5, X_0, denoise, 100)
     np.testing.assert_allclose(near, np.tile(X_0, (100, 1)), atol=0.1)

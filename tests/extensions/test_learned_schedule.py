@@ -37,15 +37,15 @@ BENT = path_of([0.0, 2.0, 1.0], [2.0, 3.0], [-2.0, 1.0])
 
 
 @given(shares, weights, weights)
-def test_log_snr_falls_whatever_the_weights(share, steepness, centre):
-    got = values(path_of(share, steepness, centre))
+def test_log_snr_falls_whatever_the_weights(logits, steepness, centre):
+    got = values(path_of(logits, steepness, centre))
     np.testing.assert_allclose(got[[0, -1]], ENDS, rtol=1e-5)
     assert (np.diff(got) <= 1e-5).all()
 
 
 @given(shares, weights, weights, st.sampled_from([2, 50, 1000]))
-def test_tables_are_a_schedule_whatever_the_weights(share, steep, centre, num_steps):
-    schedule = jdiff.extensions.as_schedule(path_of(share, steep, centre), num_steps)
+def test_tables_are_a_schedule_whatever_the_weights(logits, steep, centre, num_steps):
+    schedule = jdiff.extensions.as_schedule(path_of(logits, steep, centre), num_steps)
     alpha, sigma = (np.asarray(table) for table in schedule)
     assert alpha.dtype == sigma.dtype == np.float32
     assert alpha.shape == sigma.shape == (num_steps + 1,)

@@ -28,16 +28,16 @@ def variances(schedule, t):
 
 
 def exact(schedule):
-    """The denoiser and the share of data N(0, diag(VARIANCE))."""
+    """The denoiser and the w of data N(0, diag(VARIANCE))."""
 
     def denoise(x_t, t):
         return schedule.alpha[t] * VARIANCE / variances(schedule, t)[0] * x_t
 
-    def share(x_t, t):
+    def predict_w(x_t, t):
         alpha, sigma = schedule.alpha[t], schedule.sigma[t]
         return variances(schedule, t)[1] * (alpha**2 + sigma**2) / sigma**2
 
-    return denoise, share
+    return denoise, predict_w
 
 
 DENOISE, SHARE = exact(FLOW)
@@ -53,9 +53,9 @@ def fixed(w):
     return lambda x_t, t: w
 
 
-def variance_back(schedule, share, t, s):
+def variance_back(schedule, predict_w, t, s):
     x = jnp.zeros_like(VARIANCE)
-    posterior = jdiff.extensions.learned_posterior(schedule, x, x, share, t, s)
+    posterior = jdiff.extensions.learned_posterior(schedule, x, x, predict_w, t, s)
     return np.asarray(posterior.variance)
 
 
@@ -79,9 +79,9 @@ def test_share_1_is_the_variance_of_the_forward_step(name, t):
 
 
 @given(schedules, steps, st.floats(0, 1))
-def test_variance_lies_between_the_two_fixed_ones(name, step, share):
+def test_variance_lies_between_the_two_fixed_ones(name, step, predict_w):
     lower, between, upper = (
-        variance_back(SCHEDULES[name], w, *step) for w in (0.0, share, 1.0)
+        variance_back(SCHEDULES[name], w, *step) for w in (0.0, predict_w, 1.0)
     )
     assert (lower >= 0).all() and (upper > lower).all()
     assert (lower * (1 - 1e-6) <= between).all()
@@ -91,18 +91,18 @@ def test_variance_lies_between_the_two_fixed_ones(name, step, share):
 @given(schedules, steps)
 def test_step_back_of_a_gaussian_has_the_law_of_x_s(name, step):
     schedule, (t, s) = SCHEDULES[name], step
-    denoise, share = exact(schedule)
+    denoise, predict_w = exact(schedule)
     x_t = jnp.ones_like(VARIANCE)
     slope, variance = jdiff.extensions.learned_posterior(
-        schedule, x_t, denoise(x_t, t), share(x_t, t), t, s
+        schedule, x_t, denoise(x_t, t), predict_w(x_t, t), t, s
     )
     (of_x_t, _), (of_x_s, _) = (variances(schedule, i) for i in (t, s))
     np.testing.assert_allclose(slope**2 * of_x_t + variance, of_x_s, rtol=2e-4)
 
 
-@functools.partial(jax.jit, static_argnames="share")
-def draws(share, times):
-    solver = jdiff.extensions.learned_ddpm(FLOW, share)
+@functools.partial(jax.jit, static_argnames="predict_w")
+def draws(predict_w, times):
+    solver = jdiff.extensions.learned_ddpm(FLOW, predict_w)
     return jax.vmap(
         lambda key: jdiff.sample(key, DENOISE, solver, times, VARIANCE.shape).x_0
     )(jax.random.split(KEY, 20_000))
@@ -124,9 +124,9 @@ def test_few_steps_draw_a_gaussian_exactly_and_with_fixed_variance_do_not():
 # The bound.
 
 
-@functools.partial(jax.jit, static_argnames=("measure", "share"))
-def bits(measure, share, times, x_0):
-    args = (DENOISE, FLOW) if share is None else (DENOISE, share, FLOW)
+@functools.partial(jax.jit, static_argnames=("measure", "predict_w"))
+def bits(measure, predict_w, times, x_0):
+    args = (DENOISE, FLOW) if predict_w is None else (DENOISE, predict_w, FLOW)
     keys = jax.random.split(KEY, len(x_0))
     return jax.vmap(lambda key, x_0: measure(key, *args, x_0, times))(keys, x_0)
 
@@ -181,7 +181,7 @@ def half_way(t):
 def losses(prediction, back_to):
     """Hybrid and simple loss of a network of the exact denoiser plus an offset.
 
-    Its parameters are the offset and what is added to the logarithm of the best share.
+    Its parameters are the offset and what is added to the logarithm of the best w.
     """
 
     def hybrid(params, x_t, log_snr, label):
@@ -267,13 +267,13 @@ def network(params, x_t, log_snr, label):
 def test_halves_of_a_network_are_its_denoiser_and_its_share():
     params = jax.random.normal(KEY, (4, 8))
     x_t, prediction = jnp.arange(4.0), TARGETS["v"]
-    denoise, share = jdiff.extensions.make_learned_denoiser(
+    denoise, predict_w = jdiff.extensions.make_learned_denoiser(
         network, params, FLOW, prediction, 2, clip=None
     )
     output = 2 * np.tanh(x_t @ params)
     expected = prediction.x_0(FLOW, x_t, output[:4], 10)
     np.testing.assert_allclose(denoise(x_t, 10), expected, rtol=1e-5)
-    np.testing.assert_allclose(share(x_t, 10), np.exp(output[4:]), rtol=1e-5)
+    np.testing.assert_allclose(predict_w(x_t, 10), np.exp(output[4:]), rtol=1e-5)
 
 
 def test_network_is_computed_once_for_both():

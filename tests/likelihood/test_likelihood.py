@@ -134,7 +134,7 @@ def test_bound_is_above_the_likelihood_with_any_number_of_steps(name, num_steps)
 
 
 def closed_form(schedule, times):
-    """Expectation of each term over Gaussian data, Eq. 2 of jdiff.gaussian at hand."""
+    """Expectation of each term over Gaussian data, by Eq. 2 of `gaussian`."""
     normal, _, _ = data()
     v = np.asarray(normal.variances, np.float64)
     second = np.sum(v) + np.sum(np.asarray(normal.mean, np.float64) ** 2)
