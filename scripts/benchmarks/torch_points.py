@@ -1,4 +1,4 @@
-"""The training loop of `train_toy.py` in PyTorch, for `compare_toy.py --peers`."""
+"""Training of points in the plane as tutorials write it in PyTorch, for `speed.py`."""
 
 import numpy as np
 import torch
@@ -6,9 +6,11 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, TensorDataset
 
+import jdiff
+
 
 class Network(nn.Module):
-    """The layers of `jdiff.make_mlp`: point, noise level as a number, class."""
+    """The layers of `jdiff.networks.make_mlp`, which see the log-SNR as a number."""
 
     def __init__(self, num_classes: int, num_features: int, num_layers: int):
         super().__init__()
@@ -24,14 +26,20 @@ class Network(nn.Module):
         return self.layers(torch.cat([x_t, log_snr[:, None] / 15.0, classes], dim=-1))
 
 
-def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
+def loops(
+    points: np.ndarray,
+    labels: np.ndarray,
+    schedule: jdiff.Schedule,
+    num_classes: int,
+    batch_size: int,
+) -> dict:
     """Returns epochs over the points: with a DataLoader, and indexing a tensor."""
-    x, y = torch.tensor(points), torch.tensor(labels).long()
-    alpha, sigma = (torch.tensor(np.asarray(table)) for table in model.schedule)
+    x, y = torch.tensor(points).float(), torch.tensor(labels).long()
+    alpha, sigma = (torch.tensor(np.asarray(table)) for table in schedule)
     log_snr = (2 * torch.log(alpha / sigma)).clamp(-15.0, 15.0)
-    network = Network(model.num_classes, args.num_features, args.num_layers)
-    optimizer = torch.optim.Adam(network.parameters(), lr=args.learning_rate)
-    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(args.ema_decay))
+    network = Network(num_classes, 64, 3)
+    optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
+    average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
 
     def step(x_0, label):
         t = torch.randint(1, len(alpha), (len(x_0),))
@@ -45,14 +53,14 @@ def loops(points: np.ndarray, labels: np.ndarray, model, args) -> dict:
         optimizer.step()
         average.update_parameters(network)
 
-    loader = DataLoader(TensorDataset(x, y), batch_size=args.batch_size, shuffle=True)
+    loader = DataLoader(TensorDataset(x, y), batch_size=batch_size, shuffle=True)
 
     def tutorial():
         for x_0, label in loader:
             step(x_0, label)
 
     def lean():
-        for rows in torch.randperm(len(x)).split(args.batch_size):
+        for rows in torch.randperm(len(x)).split(batch_size):
             step(x[rows], y[rows])
 
     return {"PyTorch, DataLoader": tutorial, "PyTorch, indexed tensor": lean}

@@ -1,6 +1,6 @@
 """Prints how far jdiff's solvers are from those of diffusers, on the same problem.
 
-    pip install '.[peers]' && python scripts/compare_peers.py
+    pip install '.[peers]' && python scripts/benchmarks/peers.py
 
 Both see one schedule, one grid, one start, one draw of noise per step, and the exact
 denoiser of a Gaussian in 32 dimensions. What had to be agreed on:

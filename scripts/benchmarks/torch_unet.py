@@ -1,10 +1,13 @@
-"""The UNet of `jdiff.networks.unet` in PyTorch, layer by layer, for `benchmark.py`."""
+"""The UNet of `jdiff.networks.unet` in PyTorch, layer by layer, for `speed.py`."""
 
+import jax
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+import jdiff
 
 GROUP = 16
 
@@ -158,8 +161,46 @@ def _swap(w):
     )
 
 
-def make_train_step(network: UNet, model, images, labels, options):
-    """Returns one step of training, with all that `train_unet.py` does in one."""
+def equal_network(model: jdiff.models.Model) -> UNet:
+    """Returns the network of the UNet that ships, with its weights.
+
+    Raises:
+        ValueError: it is not the same function, or not of the same size.
+    """
+    description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])[1]
+    sizes = description["num_channels"], description["num_blocks"]
+    network = load(UNet(len(model.classes), *sizes), model.params)
+    network = network.to(memory_format=torch.channels_last)
+    x_t = np.random.default_rng(0).normal(size=(2, *model.image_shape))
+    x_t, log_snr, label = np.float32(x_t), np.float32([-2, 3]), np.int32([1, 62])
+    ours = np.asarray(model.apply(model.params, x_t, log_snr, label))
+    with torch.no_grad():
+        inputs = torch.from_numpy(x_t).permute(0, 3, 1, 2), torch.from_numpy(log_snr)
+        theirs = network(*inputs, torch.from_numpy(label).long()).permute(0, 2, 3, 1)
+    error = np.abs(ours - theirs.numpy()).max() / np.abs(ours).max()
+    size = sum(leaf.numel() for leaf in network.parameters())
+    if size != sum(np.size(leaf) for leaf in jax.tree.leaves(model.params)):
+        raise ValueError(f"networks must have equal sizes, got {size} parameters.")
+    if not error < 1e-4:
+        raise ValueError(f"networks must be equal, got a difference of {error:.1e}.")
+    return network
+
+
+def make_call(network: UNet, model: jdiff.models.Model, batch_size: int):
+    """Returns one call of the network without gradients."""
+    x_t = torch.ones(batch_size, 1, *model.image_shape[:2])
+    x_t = x_t.to(memory_format=torch.channels_last)
+    inputs = x_t, torch.zeros(batch_size), torch.zeros(batch_size).long()
+
+    def call():
+        with torch.no_grad():
+            network(*inputs)
+
+    return call
+
+
+def make_train_step(network: UNet, model, images, labels, batch_size: int):
+    """Returns one step of training, with all that `jdiff train unet` does in one."""
     images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
     images = images.permute(0, 3, 1, 2)
     alpha, sigma = (torch.from_numpy(np.array(table)) for table in model.schedule)
@@ -169,7 +210,7 @@ def make_train_step(network: UNet, model, images, labels, options):
     starts, order = counts.cumsum(0) - counts, torch.cat(by_class)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.9, 0.99))
     average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    num_classes, size = len(model.classes), options.batch_size
+    num_classes, size = len(model.classes), batch_size
 
     def step():
         k = torch.randint(len(counts), (size,))

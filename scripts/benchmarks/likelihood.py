@@ -1,6 +1,6 @@
 """Prints the table of docs/solvers.md: bits per dimension of test images.
 
-    python scripts/compare_likelihood.py --out likelihood.json
+    python scripts/benchmarks/likelihood.py --out likelihood.json
 
 All figures are bits for each pixel of 256 values, upper bounds, given the character,
 with the standard error of the mean over the same --num test images:
@@ -21,13 +21,12 @@ tested on every tenth image, and fitted to the others.
 """
 
 import argparse
-import json
 import math
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from command import check_positive, make_parser, run, save_json
 
 import jdiff
 
@@ -37,58 +36,50 @@ TERMS = ("Gaussian", "bound", "prior", "diffusion", "reconstruction", "flow")
 COLUMNS = ("test images", *TERMS, "integration error")
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        if args.out:
-            jdiff.storage.check_output(args.out, ".json")
-        model = jdiff.load_model(args.model)
-        one_batch = compile_bits(model, args)
-        print(f"| {' | '.join(COLUMNS)} |\n" + "| --- " * len(COLUMNS) + "|")
-        table = {}
-        for name in args.data:
-            train, test = load(name, args)
-            images, labels = inputs(test, model)
-            bits, floor = gaussian_bits(train, test, args.seed)
-            figures = {"Gaussian": mean(bits), "floor": floor}
-            bound, flow = batches(one_batch, model.params, images, labels)
-            figures |= {"bound": mean(sum(bound))}
-            figures |= {term: mean(bits) for term, bits in bound._asdict().items()}
-            figures |= {
-                "flow": jdiff.likelihood.mean_bits(flow, args.tolerance)._asdict()
-            }
-            table[name] = figures
-            print_row(name, figures)
-        if args.out:
-            facts = {"arguments": vars(args), "bits": table}
-            with jdiff.storage.atomic_write(args.out) as draft:
-                draft.write_text(json.dumps(facts, indent=1))
-    except (ValueError, OSError) as error:
-        print(f"compare_likelihood.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+def main(argv=None) -> None:
+    args = parse_args(argv)
+    if args.out:
+        jdiff.storage.check_output(args.out, ".json")
+    model = jdiff.load_model(args.model)
+    one_batch = compile_bits(model, args)
+    print(f"| {' | '.join(COLUMNS)} |\n" + "| --- " * len(COLUMNS) + "|")
+    table = {name: measure(name, model, one_batch, args) for name in args.data}
+    if args.out:
+        save_json(args.out, {"arguments": vars(args), "bits": table})
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = make_parser(__doc__)
     sets = ["emnist/byclass", "mnist"]
     parser.add_argument("--data", nargs="+", default=sets, help="also FILE.npz")
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
-    shipped = str(jdiff.models.SHIPPED["unet"])
-    parser.add_argument("--model", default=shipped, metavar="FILE.safetensors")
+    parser.add_argument("--model", default="unet", help="or FILE.safetensors")
     parser.add_argument("--out", metavar="FILE.json", help="the figures, unrounded")
     parser.add_argument("--num", type=int, default=96, help="test images of each set")
     parser.add_argument("--steps", type=int, default=48, help="of the flow, even")
     parser.add_argument("--bound-steps", type=int, default=100)
     parser.add_argument("--tolerance", type=float, default=0.01, help="of the flow")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    check_positive(args, "bound_steps")
     if args.num < 2:
-        parser.error(f"--num must be >= 2 for a standard error, got {args.num}.")
+        raise ValueError(f"--num must be >= 2 for a standard error, got {args.num}.")
     if args.steps < 4 or args.steps % 2:
-        parser.error(f"--steps must be even and >= 4, got {args.steps}.")
+        raise ValueError(f"--steps must be even and >= 4, got {args.steps}.")
     return args
+
+
+def measure(name: str, model: jdiff.models.Model, one_batch, args) -> dict:
+    """Returns the figures of one data set, and prints its row."""
+    train, test = load(name, args)
+    images, labels = inputs(test, model)
+    bits, floor = gaussian_bits(train, test, args.seed)
+    bound, flow = batches(one_batch, model.params, images, labels)
+    figures = {"Gaussian": mean(bits), "floor": floor, "bound": mean(sum(bound))}
+    figures |= {term: mean(bits) for term, bits in bound._asdict().items()}
+    figures["flow"] = jdiff.likelihood.mean_bits(flow, args.tolerance)._asdict()
+    print_row(name, figures)
+    return figures
 
 
 def load(name: str, args: argparse.Namespace):
@@ -204,8 +195,8 @@ def compile_bits(model: jdiff.models.Model, args: argparse.Namespace):
         key_bound, key_noise, key_trace = jax.random.split(key, 3)
 
         def denoiser(schedule, clip):
-            facts = model.apply, params, schedule, model.prediction, label
-            return jdiff.make_denoiser(*facts, clip)
+            on_path = model._replace(params=params, schedule=schedule)
+            return jdiff.models.denoiser(on_path, label, clip=clip)
 
         clipped = denoiser(schedule, 1.0)
         bound = jdiff.likelihood.variational_bound(
@@ -267,4 +258,4 @@ def print_row(name: str, figures: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

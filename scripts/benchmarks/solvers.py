@@ -1,6 +1,6 @@
 """Prints the tables of docs/solvers.md: errors of the solvers against steps.
 
-    python scripts/compare_solvers.py
+    python scripts/benchmarks/solvers.py
 
 Gaussian data: the Wasserstein-2 distance of what a solver makes of x_T and the exact
 x_0. Both are affine in x_T, so it is computed, not estimated. Mixture: the sliced
@@ -8,19 +8,19 @@ Wasserstein-2 distance of samples and exact draws, each less its cell's centre, 
 the chance numbers in the cells do not drown the rest. Sampling starts from the exact
 law of x_T: what is left is the error of the steps.
 
-    python scripts/compare_solvers.py --shipped
+    python scripts/benchmarks/solvers.py --shipped
 
 The UNet that ships: the root mean square distance, per pixel in [-1, 1], of its letters
 from those that the flow makes of the same noise by 100 steps. "Analytic start" leaves
 out the steps above a noise level; its grids are those of as many calls more.
 """
 
-import argparse
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from command import check_positive, make_parser, run
 
 import jdiff
 from jdiff import closed_form
@@ -53,8 +53,6 @@ CELLS = jax.vmap(
     lambda centre: closed_form.gaussian.from_covariance(centre, 0.01 * jnp.eye(2))
 )
 MIXTURE = closed_form.gaussian.Mixture(jnp.full(8, -jnp.log(8.0)), CELLS(CENTRES))
-
-
 SHIPPED_GRIDS = {"t": jdiff.timesteps, "Karras": jdiff.karras_timesteps}
 NUM_SKIPPED = (1, 2, 3, 4)
 
@@ -112,25 +110,21 @@ def print_table(title, steps, solvers, error):
 @functools.partial(jax.jit, static_argnames=("network", "solver", "guided"))
 def letters(arrays, times, guidance, normals, network, solver, guided):
     """Returns a letter of each class, each from noise of its own: [K, H, W, C]."""
-    num_classes = len(network.classes)
     model = network._replace(params=arrays[0], schedule=arrays[1])
 
-    def denoiser(label):
-        facts = model.apply, model.params, model.schedule, model.prediction, label
-        return jdiff.make_denoiser(*facts, clip=None)
-
     def one(label, normal):
-        denoise = denoiser(label)
+        denoise = jdiff.models.denoiser(model, label)
         if guided:
-            denoise = jdiff.guide(denoise, denoiser(num_classes), guidance)
+            anything = jdiff.models.denoiser(model, None)
+            denoise = jdiff.guide(denoise, anything, guidance)
         walk = solver(model.schedule)
         if normal is not None:
-            walk = jdiff.closed_form.analytic_start(walk, model.schedule, normal)
+            walk = closed_form.analytic_start(walk, model.schedule, normal)
         key = jax.random.fold_in(jax.random.key(0), label)
         denoise = jdiff.clip_x_0(denoise)
         return jdiff.sample(key, denoise, walk, times, model.image_shape).x_0
 
-    return jax.vmap(one)(jnp.arange(num_classes), normals)
+    return jax.vmap(one)(jnp.arange(len(network.classes)), normals)
 
 
 def print_shipped(steps, guidance):
@@ -138,18 +132,18 @@ def print_shipped(steps, guidance):
     model = jdiff.load_model("unet")
     arrays = model.params, model.schedule
     network = model._replace(params=None, schedule=None)
-    linear = jdiff.closed_form.mixtures.load(jdiff.models.SHIPPED["mixture"])
-    normals = jax.vmap(functools.partial(jdiff.closed_form.class_normal, linear))
+    mixtures = closed_form.mixtures.load(jdiff.models.SHIPPED["mixture"])
+    normals = jax.vmap(functools.partial(closed_form.class_normal, mixtures))
     normals = jax.jit(normals)(jnp.arange(len(model.classes)))
 
     def draw(times, solver, normals=None):
-        facts = arrays, times, guidance, normals, network, solver, guidance != 1.0
-        return letters(*facts)
+        guided = guidance != 1.0
+        return letters(arrays, times, guidance, normals, network, solver, guided)
 
     exact = draw(jdiff.karras_timesteps(model.schedule, 100, sigma_max=40), jdiff.unipc)
 
-    def error(*facts):
-        return f"{float(jnp.sqrt(jnp.square(draw(*facts) - exact).mean())):.3f}"
+    def error(*choices):
+        return f"{float(jnp.sqrt(jnp.square(draw(*choices) - exact).mean())):.3f}"
 
     print(
         f"\nGuidance {guidance:g}\n\n| solver | grid | {' | '.join(map(str, steps))} |"
@@ -166,12 +160,13 @@ def print_shipped(steps, guidance):
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(argv=None):
+    parser = make_parser(__doc__)
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 40, 100])
     parser.add_argument("--num-samples", type=int, default=5_000)
     parser.add_argument("--shipped", action="store_true", help="only the shipped UNet")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
+    check_positive(args, "num_samples")
     if args.shipped:
         print_shipped([5, 10, 20], guidance=1.0)
         print_shipped([5, 10, 20], guidance=2.0)
@@ -187,4 +182,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

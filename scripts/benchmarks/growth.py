@@ -1,15 +1,12 @@
 """Measures how time and memory of the UNet grow with the work.
 
-    python scripts/growth.py --out growth.json            # and growth.png
+    python scripts/benchmarks/growth.py --out growth.json     # and growth.png
 
 One step of training and one call of the network, against the images in a batch, the
 channels, the size of an image; and sampling against its steps. Time is the best of a
 few runs, memory what the compiled program needs beside its arguments, both per image.
 """
 
-import argparse
-import json
-import sys
 import time
 from pathlib import Path
 
@@ -17,6 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from command import make_parser, run, save_json
+from matplotlib.figure import Figure
 
 import jdiff
 
@@ -29,15 +28,6 @@ STEPS = [1, 10, 100, 1000]
 BASE = {"batch_size": 32, "num_channels": 64, "image_size": 28}
 NUM_CLASSES = 62
 MAX_BYTES = 8e9  # what needs more is left out, and said
-
-
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, help="F.json, with F.png")
-    parser.add_argument("--quick", action="store_true", help="the smallest two of each")
-    return parser.parse_args()
 
 
 def programs(batch_size: int, num_channels: int, image_size: int) -> dict:
@@ -112,14 +102,8 @@ def draw_curves(panel, rows: dict, unit: str) -> None:
 
 def draw(path: Path, figures: dict) -> None:
     """Writes the plot: time above, memory below."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, panels = plt.subplots(
-        2, len(figures), figsize=(12, 5), layout="constrained", sharey="row"
-    )
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    panels = figure.subplots(2, len(figures), sharey="row")
     for column, (axis, rows) in zip(panels.T, figures.items(), strict=True):
         draw_curves(column[0], rows, "ms")
         draw_curves(column[1], rows, "mb")
@@ -133,8 +117,11 @@ def draw(path: Path, figures: dict) -> None:
         figure.savefig(draft, format="png", dpi=120)
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv=None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="F.json, with F.png")
+    parser.add_argument("--quick", action="store_true", help="the smallest two of each")
+    args = parser.parse_args(argv)
     jdiff.storage.check_output(args.out, ".json")
     number = 2 if args.quick else None
     figures: dict[str, dict] = {}
@@ -149,14 +136,9 @@ def main() -> None:
             )
             words = (f"{work} {cell}" for work, cell in zip(row, cells, strict=True))
             print(f"{axis} {value}: {'; '.join(words)}", flush=True)
-    with jdiff.storage.atomic_write(args.out) as draft:
-        draft.write_text(json.dumps(figures, indent=1))
+    save_json(args.out, figures)
     draw(args.out.with_suffix(".png"), figures)
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (ValueError, OSError) as error:
-        print(f"{Path(sys.argv[0]).name}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main)

@@ -1,34 +1,25 @@
-"""The benchmark runs; no time is asserted. What it compares is equal."""
+"""The benchmark of speed runs; no time is asserted. What it compares is equal."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from cases import COMPILES_FAST
 
 import jdiff
 
 pytest.importorskip("optax", reason="needs jdiffusion[train]")
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+import speed  # noqa: E402, which needs optax
 
 
-def run(*argv):
-    command = [sys.executable, str(SCRIPTS / "benchmark.py"), *map(str, argv)]
-    return subprocess.run(command, env=COMPILES_FAST, capture_output=True, text=True)
-
-
-def test_the_quick_benchmark_runs_and_writes_its_figures(tmp_path):
+@pytest.mark.slow
+def test_the_quick_benchmark_runs_and_writes_its_figures(tmp_path, capsys):
     out = tmp_path / "bench.json"
-    done = run("--quick", "--out", out)
-    assert done.returncode == 0, done.stderr
-    figures = json.loads(out.read_text())
-    for work in ("training", "denoising"):
+    speed.main(["--quick", "--out", str(out)])
+    figures, printed = json.loads(out.read_text()), capsys.readouterr().out
+    for work in ("training", "denoising", "linear fit", "2-D training"):
         assert figures[work]["jdiff"]["per_s"] > 0
-        assert f"\n{work}, " in done.stdout
+        assert f"\n{work}" in printed
     assert figures["peak_gflops"] > 0
     assert set(figures["start_up_s"]) == {"import jax", "import jdiff", "jdiff write"}
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -37,20 +28,19 @@ def test_the_quick_benchmark_runs_and_writes_its_figures(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (["--rounds", "0"], "rounds must be >= 1, got 0"),
+        (["--rounds", "0"], "--rounds must be >= 1, got 0"),
+        (["--batch-size", "0"], "--batch-size must be >= 1, got 0"),
         (["--out", "bench.txt"], "must end in .json"),
         (["--out", "nowhere/bench.json"], "nowhere"),
     ],
 )
-def test_bad_input_is_one_sentence(argv, says):
-    done = run("--quick", *argv)
-    assert done.returncode == 2
-    assert says in done.stderr.strip().splitlines()[-1]
+def test_bad_input_is_refused_before_any_work(argv, says):
+    with pytest.raises(ValueError, match=says):
+        speed.main(["--quick", *argv])
 
 
-def test_the_network_in_pytorch_is_the_same_function(monkeypatch):
+def test_the_network_in_pytorch_is_the_same_function():
     torch = pytest.importorskip("torch", reason="needs jdiffusion[peers]")
-    monkeypatch.syspath_prepend(str(SCRIPTS))
     import torch_unet
 
     network = jdiff.networks.make_unet(5, num_channels=32, num_blocks=2)
