@@ -17,11 +17,11 @@ def make_parser(doc: str) -> argparse.ArgumentParser:
 
 
 def check_positive(args: argparse.Namespace, *names: str) -> None:
-    """Raises a ValueError unless each of these options is at least 1."""
+    """Raises a ValueError unless each of these options, or all its values, is >= 1."""
     for name in names:
-        if getattr(args, name) < 1:
-            option = name.replace("_", "-")
-            raise ValueError(f"--{option} must be >= 1, got {getattr(args, name)}.")
+        values = getattr(args, name)
+        if min(values if isinstance(values, list) else [values]) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be >= 1, got {values}.")
 
 
 def save_json(path: Path, figures: dict) -> None:

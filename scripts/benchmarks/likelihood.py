@@ -195,8 +195,8 @@ def compile_bits(model: jdiff.models.Model, args: argparse.Namespace):
         key_bound, key_noise, key_trace = jax.random.split(key, 3)
 
         def denoiser(schedule, clip):
-            on_path = model._replace(params=params, schedule=schedule)
-            return jdiff.models.denoiser(on_path, label, clip=clip)
+            facts = model.apply, params, schedule, model.prediction, label
+            return jdiff.make_denoiser(*facts, clip)
 
         clipped = denoiser(schedule, 1.0)
         bound = jdiff.likelihood.variational_bound(

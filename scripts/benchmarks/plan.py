@@ -1,6 +1,6 @@
 """What a step would cost on devices that are not here, from its compiled program.
 
-    python scripts/plan.py --preset base --devices 1 8 64
+    python scripts/benchmarks/plan.py --preset base --devices 1 8 64
 
 The step of `jdiff train unet`, which takes all other options, is compiled for virtual
 devices of a CPU and never run; nothing is allocated. Prints a table in Markdown.
@@ -10,12 +10,12 @@ import argparse
 import math
 import os
 import re
-import sys
 from typing import NamedTuple
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
+from command import check_positive, make_parser, run
 
 import jdiff
 from jdiff import runs
@@ -100,24 +100,6 @@ def cost_of(lowered, num_devices: int) -> Cost:
     return Cost(flops or math.nan, *sizes, sent)
 
 
-def parse_args() -> tuple[argparse.Namespace, list[str]]:
-    """Returns the arguments of the plan, and those of `jdiff train unet`."""
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = parser.add_argument
-    add("--devices", type=int, nargs="+", default=[1, 8, 64], help="their numbers")
-    add("--images", type=int, default=64, help="of a batch, on each device")
-    args, rest = parser.parse_known_args()
-    for name in ("images", "devices"):
-        value = getattr(args, name)
-        if min(value if isinstance(value, list) else [value]) < 1:
-            parser.error(f"{name} must be >= 1, got {value}.")
-    return args, rest
-
-
 def arguments_of(options: list[str], num_devices: int, num_images: int):
     """Yields arguments of `jdiff train unet`: in copies and, of several, in pieces."""
     batch = ["--batch-size", str(num_devices * num_images), "--out", os.devnull]
@@ -130,18 +112,24 @@ def arguments_of(options: list[str], num_devices: int, num_images: int):
         yield args
 
 
-def main() -> None:
-    plan, options = parse_args()
+def main(argv=None) -> None:
+    parser = make_parser(__doc__)
+    parser.allow_abbrev = False  # all else is for the run
+    numbers = [1, 8, 64]
+    parser.add_argument("--devices", type=int, nargs="+", default=numbers)
+    parser.add_argument("--images", type=int, default=64, help="on each device")
+    plan, options = parser.parse_known_args(argv)
+    check_positive(plan, "devices", "images")
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", max(plan.devices))
     # All of them before the first is compiled, so that an error comes at once.
-    runs = [
+    steps = [
         (num_devices, args, lower(args, num_devices))
         for num_devices in plan.devices
         for args in arguments_of(options, num_devices, plan.images)
     ]
     print("|", " | ".join(COLUMNS), "|\n|", " | ".join(["---"] * len(COLUMNS)), "|")
-    for num_devices, args, lowered in runs:
+    for num_devices, args, lowered in steps:
         cost = cost_of(lowered, num_devices)
         megabytes = (f"{size / 1e6:,.1f}" for size in cost[1:])
         where = "in pieces" if args.shard_parameters else "copies"
@@ -150,8 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except ValueError as error:
-        print(f"plan.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    run(main)

@@ -113,9 +113,10 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
     model = network._replace(params=arrays[0], schedule=arrays[1])
 
     def one(label, normal):
-        denoise = jdiff.models.denoiser(model, label)
+        facts = model.apply, model.params, model.schedule, model.prediction
+        denoise = jdiff.make_denoiser(*facts, label, clip=None)
         if guided:
-            anything = jdiff.models.denoiser(model, None)
+            anything = jdiff.make_denoiser(*facts, len(model.classes), clip=None)
             denoise = jdiff.guide(denoise, anything, guidance)
         walk = solver(model.schedule)
         if normal is not None:

@@ -30,6 +30,7 @@ def fresh_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_likelihoods_are_printed_and_written(tmp_path, capsys, data, fresh_weights):
     out = tmp_path / "bits.json"
     argv = ["--data", data, "--model", fresh_weights, "--out", out]

@@ -216,9 +216,3 @@ def test_points_count_on_the_structure_that_was_asked_for(
     monkeypatch.setattr(compare_toy, "sample", other_structures)
     args = argparse.Namespace(num_samples=40)
     assert set(compare_toy.shares(None, args, 0).values()) == {share}
-
-
-def test_without_torch_the_peers_are_refused_in_a_sentence(load, capsys, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    sentence = fails(load("compare_toy").main, ["--peers"], capsys)
-    assert sentence.endswith("--peers needs torch: pip install '.[peers]'")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import COMPILES_FAST, save_still_network
+from cases import COMPILES_FAST
 from PIL import Image
 from safetensors.numpy import load_file
 
@@ -18,7 +18,6 @@ import jdiff
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 SCRIPT = Path(__file__).parents[2] / "scripts" / "train_unet.py"
-LIKELIHOOD = SCRIPT.with_name("compare_likelihood.py")
 # Blocks take most of the time that a network compiles.
 TINY = ["--num-channels", "16", "--num-blocks", "0"]
 TINY += ["--batch-size", "8", "--num-steps", "100"]
@@ -156,40 +155,3 @@ def test_a_run_starts_from_the_weights_of_another(tmp_path, data, whole):
     before, after = (load_file(folder / weights) for folder in (whole, out))
     for name in before:
         np.testing.assert_array_equal(after[name], before[name])
-
-
-@pytest.fixture(scope="module")
-def fresh_weights(tmp_path_factory):
-    """A network that predicts v = 0: to it data are noise, its flow stands still."""
-    path = tmp_path_factory.mktemp("weights") / "fresh.safetensors"
-    save_still_network(path)
-    return path
-
-
-def test_likelihoods_are_printed_and_written(tmp_path, data, fresh_weights):
-    out = tmp_path / "bits.json"
-    options = ["--model", fresh_weights, "--num", 3, "--bound-steps", 5]
-    done = run("--data", data, *options, "--out", out, script=LIKELIHOOD)
-    bits = json.loads(out.read_text())["bits"][str(data)]
-    total = sum(bits[t]["bits"] for t in ("prior", "diffusion", "reconstruction"))
-    assert bits["bound"]["bits"] == pytest.approx(total, rel=1e-5)
-    # Its likelihood is that of N(0, 1), whose density is below 1/2 everywhere.
-    assert bits["flow"]["bits"] > np.log2(2.0 / jdiff.likelihood.PIXEL)
-    assert f"{bits['Gaussian']['bits']:.3f} ± " in done.stdout.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("argv", "says"),
-    [
-        (["--num", "1"], "--num must be >= 2"),
-        (["--steps", "5"], "--steps must be even and >= 4, got 5."),
-        (["--num", "5"], "--num must be at most 4"),
-        (["--model", jdiff.models.SHIPPED["unet"]], "images of [28, 28, 1]"),
-        (["--out", "bits.png"], "must end in .json"),
-    ],
-)
-def test_bad_input_gives_no_likelihood(data, fresh_weights, argv, says):
-    options = ["--data", data, "--model", fresh_weights, "--num", 2, *argv]
-    done = run(*options, check=False, script=LIKELIHOOD)
-    assert done.returncode == 2
-    assert says in done.stderr.strip().splitlines()[-1]

@@ -1,7 +1,6 @@
 """Prints how well diffusion learns points in the plane, or how fast beside PyTorch.
 
     python scripts/compare_toy.py --out table.json
-    pip install '.[peers]' && python scripts/compare_toy.py --peers
 
 Other options, as --epochs 200, go on to `train_toy.py`.
 
@@ -11,19 +10,12 @@ samples and fresh points, divided by that of two fresh sets (mean of 10 pairs): 
 good as data. Then, on the grid of Gaussians, what the likelihood of the probability
 flow lacks; and how many of the points that were asked for with a label lie within four
 standard deviations of the structure that was asked for.
-
-Peers: points per second with the tutorial's network (three layers of GELU, the noise
-level as one number) and batches of 2,048, the same loss, Adam, clipped gradients and
-averaged weights: the compiled epoch; the loop that tutorials write, with a DataLoader;
-and a leaner one that indexes a tensor. Rounds alternate; medians.
 """
 
 import argparse
-import importlib.util
 import json
 import math
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,9 +30,6 @@ import jdiff
 FRESH = 10_000  # the first of the seeds of fresh points: none was trained on
 PAIRS = 10
 GUIDANCE = (1.0, 2.0)
-# The tutorial's network: three layers, and the noise level as one number.
-PEERS = ("--label-dropout", "0", "--num-layers", "3", "--batch-size", "2048")
-PEERS += ("--level", "raw")
 
 
 def train(name: str, seed: int, args: argparse.Namespace, *more: str):
@@ -145,53 +134,6 @@ def table(args: argparse.Namespace) -> dict:
     return {"distances": rows, "nats": nats, "shares": asked}
 
 
-def make_loops(argv: Sequence[str]):
-    """Returns ({name: an epoch}, points in it): ours, and PyTorch's if installed.
-
-    Args:
-        argv: options of train_toy.py, beside the tutorial's network.
-    """
-    options = train_toy.parse_args([*PEERS, *argv])
-    data, num_classes = jdiff.data.load_points(options.data, options.num_points)
-    _, model, key, points = train_toy.start(options, data, num_classes)
-    optimizer, epoch = train_toy.make_epoch(options, model)
-    state = [jdiff.init_train_state(key, model.params, optimizer)]
-
-    def compiled():
-        state[0], metrics = epoch(state[0], points)
-        jax.block_until_ready(metrics)
-
-    loops = {"jdiff": compiled}
-    if importlib.util.find_spec("torch"):
-        import torch_toy
-
-        arrays = np.asarray(points.x), np.asarray(points.label)
-        loops |= torch_toy.loops(*arrays, model, options)
-    return loops, train_toy.EPOCH_STEPS * options.batch_size
-
-
-def peers(args: argparse.Namespace) -> dict:
-    """Prints points per second of the three loops, and returns all rounds."""
-    if not importlib.util.find_spec("torch"):
-        raise ValueError("--peers needs torch: pip install '.[peers]'")
-    loops, num_points = make_loops(args.options)
-    rates: dict[str, list[float]] = {name: [] for name in loops}
-    for done in range(args.rounds + 1):
-        for name, loop in loops.items():
-            began = time.perf_counter()
-            loop()
-            if done:  # the first compiles, or warms up
-                rates[name].append(num_points / (time.perf_counter() - began))
-    medians = {name: float(np.median(rate)) for name, rate in rates.items()}
-    fastest, *others = medians
-    print("| loop | points/s | jdiff is |\n| --- | --- | --- |")
-    print(f"| {fastest} | {medians[fastest]:,.0f} | |")
-    for name in others:
-        ratio = medians[fastest] / medians[name]
-        print(f"| {name} | {medians[name]:,.0f} | {ratio:.1f} times as fast |")
-    return rates
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="compare_toy.py",
@@ -204,18 +146,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--seeds", type=int, default=3)
     add("--num-samples", type=int, default=10_000)
     add("--num-density", type=int, default=2_000, help="points of the likelihood")
-    add("--peers", action="store_true", help="speed beside PyTorch, not the table")
-    add("--rounds", type=int, default=5, help="of --peers")
-    add("--out", type=Path, help="FILE.json, the figures of each seed or round")
+    add("--out", type=Path, help="FILE.json, the figures of each seed")
     args, options = parser.parse_known_args(argv)
     args.options = options
     try:
-        for name in ("seeds", "rounds", "num_density"):
+        for name in ("seeds", "num_density"):
             if getattr(args, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(args, name)}.")
         if args.out:
             jdiff.storage.check_output(args.out, ".json")
-        figures = peers(args) if args.peers else table(args)
+        figures = table(args)
         if args.out:
             with jdiff.storage.atomic_write(args.out) as draft:
                 draft.write_text(json.dumps(figures, indent=2))
