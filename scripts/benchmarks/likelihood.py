@@ -142,11 +142,12 @@ def log_losses(rng, center, vectors, variances, images) -> np.ndarray:
 
 
 def path_above_first(schedule: jdiff.Schedule, num_steps: int) -> jdiff.Schedule:
-    """Returns the schedule from its step 1 to T in num_steps, made for the integral.
+    """Returns data, and the schedule from its step 1 to T in num_steps.
 
-    They are spread over the log-SNR, the shortest first, where `flow_bits` is of order
-    1. Near data the schedule has too few steps and is interpolated. Above twice the
-    size of the data next to nothing bends, so the last step goes from there to T.
+    These are made for the integral: spread over the log-SNR, the shortest first, where
+    `flow_bits` is of order 1. Near data the schedule has too few steps, so it is
+    interpolated. Above twice the size of the data the flow hardly bends, so the last
+    step goes from there to T.
     """
     alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
     level = np.log(sigma / np.maximum(alpha, 1e-9))
@@ -155,11 +156,12 @@ def path_above_first(schedule: jdiff.Schedule, num_steps: int) -> jdiff.Schedule
     wanted = np.append(wanted, level[-1])
     t = np.interp(wanted, level, np.arange(len(level)))
     tables = (np.interp(t, np.arange(len(level)), table) for table in (alpha, sigma))
+    tables = (np.append(x, table) for x, table in zip((1, 0), tables, strict=True))
     return jdiff.Schedule(*(jnp.asarray(table, jnp.float32) for table in tables))
 
 
 def of_first(path: jdiff.Schedule):
-    """Returns the schedule that has the first x of a path for data, and its denoiser.
+    """Returns the schedule whose data are a path's step 1, and its denoiser.
 
     x_t = a_t x_1 + s_t eps,  a_t = alpha_t / alpha_1,  s_t^2 = g_t sigma_t^2
     E[x_1 | x_t] = a_t r_t x_t + g_t alpha_1 E[x_0 | x_t]
@@ -170,14 +172,14 @@ def of_first(path: jdiff.Schedule):
     does, where D follows x_t it stays as it is: halfway between the two the trapezoids
     of the trace err by an eighth.
     """
-    alpha, sigma = (np.asarray(table, np.float64) for table in path)
+    alpha, sigma = (np.asarray(table, np.float64)[1:] for table in path)
     a, r = alpha / alpha[0], np.square(sigma[0] / sigma)
     c, g = r**-0.25, 1.0 - np.square(a) * r
     tables = (a / c, sigma * np.sqrt(g) / c, c, a * r * c, g * alpha[0])
     a, s, c, own, given = (jnp.asarray(table, jnp.float32) for table in tables)
 
     def lift(denoise):
-        return lambda x_t, t: own[t] * x_t + given[t] * denoise(c[t] * x_t, t)
+        return lambda x_t, t: own[t] * x_t + given[t] * denoise(c[t] * x_t, t + 1)
 
     return jdiff.Schedule(a, s), lift
 
@@ -188,21 +190,21 @@ def compile_bits(model: jdiff.models.Model, args: argparse.Namespace):
     noisy, lift = of_first(path)
     times = jdiff.spaced_timesteps(schedule, args.bound_steps)
     flow_times = np.arange(args.steps, -1, -1)
-    alpha, sigma = path.alpha[0], path.sigma[0]
+    alpha, sigma = path.alpha[1], path.sigma[1]
 
     def one(params, row, x_0, label):
         key = jax.random.fold_in(jax.random.key(args.seed), row)
         key_bound, key_noise, key_trace = jax.random.split(key, 3)
 
         def denoiser(schedule, clip):
-            facts = model.apply, params, schedule, model.prediction, label
-            return jdiff.make_denoiser(*facts, clip)
+            on_path = model._replace(params=params, schedule=schedule)
+            return jdiff.models.denoiser(on_path, label, clip=clip)
 
         clipped = denoiser(schedule, 1.0)
         bound = jdiff.likelihood.variational_bound(
             key_bound, clipped, schedule, x_0, times, jdiff.likelihood.pixel_decoder
         )
-        x_1 = jdiff.q_sample(path, x_0, 0, jax.random.normal(key_noise, x_0.shape))
+        x_1 = jdiff.q_sample(path, x_0, 1, jax.random.normal(key_noise, x_0.shape))
         denoise = lift(denoiser(path, None))  # clipped, the flow would have corners
         flow = jdiff.likelihood.flow_bits(key_trace, denoise, noisy, x_1, flow_times)
         # log q(x_1 | x_0) - log p(x_0 | x_1): -log p(x_0) <= E[that - log p(x_1)].

@@ -113,10 +113,9 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
     model = network._replace(params=arrays[0], schedule=arrays[1])
 
     def one(label, normal):
-        facts = model.apply, model.params, model.schedule, model.prediction
-        denoise = jdiff.make_denoiser(*facts, label, clip=None)
+        denoise = jdiff.models.denoiser(model, label)
         if guided:
-            anything = jdiff.make_denoiser(*facts, len(model.classes), clip=None)
+            anything = jdiff.models.denoiser(model, None)
             denoise = jdiff.guide(denoise, anything, guidance)
         walk = solver(model.schedule)
         if normal is not None:
