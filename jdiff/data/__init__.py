@@ -31,18 +31,18 @@ from jdiff.data.stream import stream as stream
 def load(
     source: str, split: str = "train", data_dir: str | Path | None = None
 ) -> Dataset:
-    """The data set that a command line names.
+    """Returns the data set of a name, in memory.
 
     Args:
-        source: "emnist/byclass" (or another name that `emnist` knows), "mnist",
-            "ascii" (see `printable`), "glyphs", the path of an .npz file, or what
-            `open_source` knows besides.
-        split: "train" or "test". The test glyphs are other glyphs of the same fonts; an
-            .npz file and a folder have only "train".
-        data_dir: see `emnist`; without meaning for glyphs, .npz files and folders.
+        source: "emnist/byclass" (or another name of `emnist`), "mnist", "ascii" (see
+            `printable`), "glyphs", the path of an .npz file, or another name of
+            `open_source`.
+        split: "train" or "test". Test glyphs are other draws of the same fonts; an .npz
+            file and a folder have only "train".
+        data_dir: see `emnist`; glyphs, .npz files and folders ignore it.
 
     Raises:
-        DataError: unknown source or split, or what the reader of the source raises.
+        DataError: unknown source or split, or as the reader of the source.
     """
     if split not in ("train", "test"):
         raise DataError(f"split must be one of train, test, got {split!r}.")
@@ -73,12 +73,12 @@ def open_source(
     data_dir: str | Path | None = None,
     skip_broken: bool = False,
 ) -> Source:
-    """The data set that a command line names, to be read image by image.
+    """Returns the data set of a name, to be read image by image.
 
     Args:
         source: "folder:PATH" (see `open_folder`), "tfds:NAME" or "tfds:NAME/CONFIG"
-            (see `jdiff.data.tfds.open_prepared`); or what `load` knows, which is then
-            in memory.
+            (see `jdiff.data.tfds.open_prepared`); or another name of `load`, which is
+            read into memory.
         split: see `load`.
         data_dir: see `load` and `open_prepared`.
         skip_broken: see `open_folder`; for folders alone.
@@ -99,12 +99,12 @@ def open_source(
 
 
 def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, int]:
-    """The points that a command line names, and how many classes they have.
+    """Returns the points of a name, and the number of their classes.
 
     Args:
-        source: a name in `DENSITIES`, or the path of an .npz file of points in
-            the plane (see `read_points`).
-        num_points: to draw, >= 2; a file has as many as it has.
+        source: a name in `DENSITIES`, or the path of an .npz file of points in the
+            plane (see `read_points`).
+        num_points: to draw, >= 2; ignored for a file.
         seed: of the draw, >= 0.
 
     Raises:

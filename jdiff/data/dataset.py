@@ -1,4 +1,4 @@
-"""What every reader in this package returns, the error it raises, and .npz sets."""
+"""Labelled images: the type of all data sets, its error, and .npz files."""
 
 import zipfile
 import zlib
@@ -12,16 +12,16 @@ EMNIST_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
 class DataError(ValueError):
-    """A data set that is missing, broken, or not what was asked for."""
+    """A data set is missing, broken, or of another kind than requested."""
 
 
 class Dataset(NamedTuple):
-    """Labelled images, of characters most of them.
+    """Labelled images, in most sets of characters.
 
     Attributes:
-        images: uint8 [N, H, W, C], upright, 0 is paper and 255 is ink.
-        labels: int32 [N]; `labels[i]` stands for `classes[labels[i]]`.
-        classes: one character per class; a tuple of names, if they are longer.
+        images: uint8[N, H, W, C], upright; 0 is paper and 255 is ink.
+        labels: int32[N]; image i is of `classes[labels[i]]`.
+        classes: a string of one character per class, or a tuple of names.
     """
 
     images: np.ndarray
@@ -30,21 +30,21 @@ class Dataset(NamedTuple):
 
 
 def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
-    """Returns the classes of these names: a string, if every name is one character."""
+    """Returns names as classes: a string if every name is one character."""
     names = tuple(names)
     return "".join(names) if all(len(name) == 1 for name in names) else names
 
 
 def check_labels(
-    labels: np.ndarray, num_images: int, chars: Sequence[str], where: str
+    labels: np.ndarray, num_images: int, classes: Sequence[str], where: str
 ) -> None:
-    """Raises unless `labels` name one of the classes for each of the images.
+    """Raises DataError unless each image has the label of a class.
 
     Args:
-        labels: integers [N], 0-based.
-        num_images: how many images the labels belong to.
-        chars: a character or a name per class.
-        where: the file or folder to name in the error.
+        labels: int[N], 0-based.
+        num_images: number of images.
+        classes: a character or a name per class.
+        where: the file or folder, for the message.
 
     Raises:
         DataError: no images, another number of labels, a label outside the classes.
@@ -57,15 +57,15 @@ def check_labels(
             f"{len(labels)} labels."
         )
     low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= len(chars):
+    if low < 0 or high >= len(classes):
         raise DataError(
-            f"{where} must hold labels of {len(chars)} classes (0-based: 0 to "
-            f"{len(chars) - 1}), got {low} to {high}."
+            f"{where} must hold labels of {len(classes)} classes (0-based: 0 to "
+            f"{len(classes) - 1}), got {low} to {high}."
         )
 
 
 def read_npz(path: str | Path) -> Dataset:
-    """The set in an .npz file, for instance one that `jdiff sample` wrote.
+    """Returns the data set in an .npz file, such as one that `jdiff sample` wrote.
 
     The file holds `images` and either
 

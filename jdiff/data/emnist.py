@@ -1,10 +1,10 @@
 """EMNIST and MNIST, from the official files or a set that TFDS has prepared.
 
-Searched in this order: the `data_dir` argument, `JDIFF_DATA_DIR`, the cache (`jdiff`
-in `$XDG_CACHE_HOME` or `~/.cache`), and at last a download into the cache. A directory
-that somebody named must hold the set: to read another one in silence would hide the
-mistake. So a set that is there but broken is an error too, wherever it lies. The files
-are IDX, gzipped, in a folder or inside a zip.
+They are searched in this order: the `data_dir` argument, `JDIFF_DATA_DIR`, the cache
+(`jdiff` in `$XDG_CACHE_HOME` or `~/.cache`), and a download into the cache. A directory
+that the user names must hold the set; reading another one instead would hide a mistake.
+A broken set is an error wherever it lies. The files are IDX, gzipped, in a folder or
+inside a zip.
 
 G. Cohen, S. Afshar, J. Tapson, A. van Schaik. EMNIST: an extension of MNIST to
 handwritten letters. 2017.  Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient-based
@@ -40,6 +40,12 @@ EMNIST_CLASSES = {
 _SPLITS = ("train", "test")
 
 
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
 class _Source(NamedTuple):
     """Where a set may lie in a directory, as files, in an archive, or under TFDS."""
 
@@ -54,19 +60,16 @@ class _Source(NamedTuple):
 def emnist(
     name: str = "byclass", split: str = "train", data_dir: str | Path | None = None
 ) -> Dataset:
-    """EMNIST, upright, with 0-based labels.
+    """Returns EMNIST, images uint8[N, 28, 28, 1], upright, with 0-based labels.
 
-    NIST's files, and TFDS after them, store each image transposed and number the
-    classes of `letters` from 1; neither shows here.
+    The files of NIST and of TFDS store each image transposed and number the classes of
+    `letters` from 1; both are undone here.
 
     Args:
         name: "byclass", "bymerge", "balanced", "letters", "digits" or "mnist".
         split: "train" or "test".
         data_dir: a directory with the .gz files, NIST's gzip.zip, or a set that TFDS
             has prepared as array_record.
-
-    Returns:
-        images uint8 [N, 28, 28, 1], as many as the files hold.
 
     Raises:
         DataError: unknown name or split, a missing or broken set, a failed download.
@@ -84,20 +87,17 @@ def emnist(
     )
     images, labels = _find(source, data_dir)
     first_label = 1 if name == "letters" else 0
-    chars = EMNIST_CLASSES[name]
-    return _dataset(images.swapaxes(1, 2), labels, first_label, chars, source)
+    classes = EMNIST_CLASSES[name]
+    return _dataset(images.swapaxes(1, 2), labels, first_label, classes, source)
 
 
 def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
-    """MNIST, in its original order.
+    """Returns MNIST, images uint8[N, 28, 28, 1], in its original order.
 
     Args:
         split: "train" or "test".
         data_dir: a directory with the .gz files, or a set that TFDS has prepared as
             array_record.
-
-    Returns:
-        images uint8 [N, 28, 28, 1], as many as the files hold.
 
     Raises:
         DataError: unknown split, a missing or broken set, a failed download.
@@ -116,6 +116,36 @@ def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
     return _dataset(images, labels, 0, string.digits, source)
 
 
+def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
+    """Returns the array in a gzipped IDX file, uint8, read-only.
+
+    An IDX file is `0 0 8 ndim` (8: unsigned bytes), `ndim` sizes as big-endian uint32,
+    then the values, the last axis fastest.
+
+    Args:
+        path: the file, on disk or in a zip.
+        ndim: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
+    """
+    raw = _gunzip(path)
+    magic = bytes([0, 0, 8, ndim])
+    start = len(magic) + 4 * ndim
+    if raw[:4] != magic or len(raw) < start:
+        raise DataError(
+            f"{path} must be an IDX file of bytes with {ndim} axes (magic "
+            f"{magic.hex()}), got magic {raw[:4].hex() or 'nothing'}."
+        )
+    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, len(magic)))
+    if len(raw) - start != math.prod(shape):
+        raise DataError(
+            f"{path} must hold {' x '.join(map(str, shape))} values as its header "
+            f"says, got {len(raw) - start}."
+        )
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+
+
 def _check_choice(what: str, got: str, allowed: tuple[str, ...]) -> None:
     if got not in allowed:
         raise DataError(f"{what} must be one of {', '.join(allowed)}, got {got!r}.")
@@ -125,7 +155,7 @@ def _dataset(
     images: np.ndarray,
     labels: np.ndarray,
     first_label: int,
-    chars: str,
+    classes: str,
     source: _Source,
 ) -> Dataset:
     where = f"{source.name} {source.split}"
@@ -133,9 +163,9 @@ def _dataset(
         height, width = images.shape[1:]
         raise DataError(f"{where} must hold 28 x 28 images, got {height} x {width}.")
     labels = labels.astype(np.int32) - first_label
-    check_labels(labels, len(images), chars, where)
+    check_labels(labels, len(images), classes, where)
     # A transposed view would slow down every batch that is drawn from it.
-    return Dataset(np.ascontiguousarray(images)[..., None], labels, chars)
+    return Dataset(np.ascontiguousarray(images)[..., None], labels, classes)
 
 
 def _find(
@@ -211,43 +241,6 @@ def _read_pair(
     return read_idx(images, ndim=3), read_idx(labels, ndim=1)
 
 
-_GZIP_MAGIC = b"\x1f\x8b"
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
-
-
-def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
-    """The bytes of a gzipped IDX file, in the shape that its header gives.
-
-    An IDX file is `0 0 8 ndim` (8: unsigned bytes), `ndim` sizes as big-endian uint32,
-    then the values, the last axis fastest.
-
-    Args:
-        path: the file, on disk or in a zip.
-        ndim: 3 for images, 1 for labels.
-
-    Returns:
-        uint8, `ndim` axes, read-only.
-
-    Raises:
-        DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
-    """
-    raw = _gunzip(path)
-    magic = bytes([0, 0, 8, ndim])
-    start = len(magic) + 4 * ndim
-    if raw[:4] != magic or len(raw) < start:
-        raise DataError(
-            f"{path} must be an IDX file of bytes with {ndim} axes (magic "
-            f"{magic.hex()}), got magic {raw[:4].hex() or 'nothing'}."
-        )
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, len(magic)))
-    if len(raw) - start != math.prod(shape):
-        raise DataError(
-            f"{path} must hold {' x '.join(map(str, shape))} values as its header "
-            f"says, got {len(raw) - start}."
-        )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
-
-
 def _gunzip(path: Path | zipfile.Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -263,7 +256,7 @@ def _gunzip(path: Path | zipfile.Path) -> bytes:
 
 
 def describe(head: bytes) -> str:
-    """In words, what a file that should be an archive is, by its first bytes."""
+    """Returns in words what a file is that should be an archive, by its first bytes."""
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return "what looks like a web page, which is what a failed download leaves"
     return f"a file that starts with {head[:4].hex()}" if head else "an empty file"

@@ -1,11 +1,10 @@
-"""Images in files: a folder with a subfolder for each label.
+"""Image files: a folder with a subfolder for each label.
 
-All images of a set come out alike, by three rules. Those of another size than the
-first, in the order of labels and names, are resized to it (Lanczos, antialiased;
-proportions are not kept). A height or width that 4 does not divide, which the UNet
-cannot halve twice, is padded to the next one that it does, with 0, which is paper,
-the image in the middle. Palettes, transparency and CMYK become RGB; grey images and
-coloured ones in one set are an error.
+Three rules give all images of a set one size and kind. Images of another size than the
+first, in the order of labels and names, are resized to it (Lanczos, antialiased; the
+aspect is not kept). A height or width that is not divisible by 4, which the UNet cannot
+halve twice, is padded symmetrically with 0, which is paper. Palettes, transparency and
+CMYK become RGB; grey and coloured images in one set are an error.
 """
 
 import sys
@@ -30,20 +29,20 @@ _CHUNK = 10_000
 
 
 def open_folder(folder: str | Path, skip_broken: bool = False) -> Source:
-    """The images right in each subfolder, whose name is their label, in sorted order.
+    """Returns the images directly in each subfolder, which is named after their label.
 
-    Names that begin with a dot, and files that are not called like images (`SUFFIXES`),
-    are left alone. Headers are checked first, of at most `MAX_CHECKED` files spread
-    evenly; what else is broken is an error when it is read.
+    Names that begin with a dot and files without an image suffix (`SUFFIXES`) are
+    ignored. The headers of at most `MAX_CHECKED` files, evenly spread, are checked
+    first; other broken files raise an error when they are read.
 
     Args:
         folder: holds a subfolder for each label.
-        skip_broken: whether to leave out what cannot be read. For that every file is
-            decoded once, and their number is printed to stderr.
+        skip_broken: whether to leave out files that cannot be read. It decodes every
+            file once and prints to stderr how many are broken.
 
     Raises:
-        DataError: no folder, no subfolder, one without images, an image that is broken
-            or neither 8-bit grey nor coloured, or both kinds.
+        DataError: no folder, no subfolder, a subfolder without images, an image that is
+            broken or neither 8-bit grey nor coloured, or both kinds in one set.
     """
     root = Path(folder).expanduser()
     if not str(folder) or not root.is_dir():
@@ -75,12 +74,12 @@ def make_source(
     """Returns image files as a source, by the rules of this module.
 
     Args:
-        find: rows -> (n pairs of a file and what to call it, labels int32[n]).
-        num_images: how many there are, >= 1.
+        find: rows -> (n pairs of a file and its name in messages, labels int32[n]).
+        num_images: >= 1.
         names: of the classes.
 
     Raises:
-        DataError: the first cannot be read; any other, when it is asked for.
+        DataError: the first image cannot be read; others raise when they are read.
     """
     ((file, where),), _ = find(slice(1))
     first = decode(file, where)
@@ -103,8 +102,8 @@ def decode(file: Any, where: str, channels: int | None = None) -> Any:
 
     Args:
         file: a path, or a file of bytes.
-        where: what the message calls it.
-        channels: 1 for grey or 3 for coloured, if it has to be that.
+        where: its name in messages.
+        channels: 1 for grey or 3 for coloured, if only that is allowed.
 
     Raises:
         DataError: it is damaged, no image, of another kind, or of more than 8 bits.
@@ -157,7 +156,7 @@ def _list(root: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
             raise DataError(f"{folder} must hold images of its label, got none.")
         files += found
         labels += [label] * len(found)
-    # Objects, because NumPy pads all of its own strings to the longest.
+    # Objects, because NumPy pads its strings to the longest.
     paths = np.array(files, object)
     return [folder.name for folder in folders], paths, np.array(labels, np.int32)
 

@@ -1,10 +1,10 @@
-"""A synthetic EMNIST, drawn from fonts: training with neither data nor network.
+"""A synthetic EMNIST, drawn from fonts: training without data or a download.
 
-The fonts come with matplotlib. What tells print from handwriting is mostly the stroke,
-so each font's outline is thinned to its centre line and drawn again with a round pen,
-after the line was slanted, turned, squeezed and bent by a smooth field. The rest is
-what EMNIST does to a scan (Cohen et al. 2017, Fig. 1): fit the character to a box with
-its aspect kept, centre that box, blur, stretch the grey levels to 255.
+The fonts come with matplotlib. Print differs from handwriting mostly in the stroke, so
+each outline is thinned to its centre line, which is slanted, turned, squeezed and bent
+by a smooth field, and drawn with a round pen. Then follows what EMNIST does to a scan
+(Cohen et al. 2017, Fig. 1): fit the character to a box with its aspect kept, centre the
+box, blur, stretch grey values to 255.
 
 `printable` joins EMNIST with synthetic glyphs of the marks that it lacks: every
 printable ASCII character but the space.
@@ -48,13 +48,19 @@ _PENS = {
 _BLUR = (1.4, 2.4)  # pixels from paper to full ink across an edge
 
 
+PRINTABLE_CHARS = EMNIST_CHARS + string.punctuation  # 62 and 32, in code order
+
+
+_NUM_PER_MARK = {"train": 1000, "test": 200}
+
+
 def glyphs(
     num_per_char: int = 100, seed: int = 0, chars: str = EMNIST_CHARS
 ) -> Dataset:
-    """Characters like EMNIST's, drawn from fonts.
+    """Returns characters like EMNIST's, drawn from fonts.
 
-    Glyph i of a character depends on `seed`, the character and i alone: asking for more
-    glyphs or other characters does not change it.
+    Glyph i of a character depends on `seed`, the character and i alone, not on the
+    number of glyphs or on other characters.
 
     Args:
         num_per_char: at least 1.
@@ -62,8 +68,8 @@ def glyphs(
         chars: distinct printable ASCII characters, the classes in this order.
 
     Returns:
-        images uint8 [num_per_char * len(chars), 28, 28, 1], sorted by class. The
-        larger of a character's height and width is 22 pixels; small marks stay small.
+        images uint8[num_per_char * len(chars), 28, 28, 1], sorted by class. The larger
+        of a character's height and width is 22 pixels; small marks stay small.
 
     Raises:
         DataError: an argument outside its range, or matplotlib is missing.
@@ -80,6 +86,42 @@ def glyphs(
     images = np.concatenate([_draw_class(char, num_per_char, seed) for char in chars])
     labels = np.repeat(np.arange(len(chars), dtype=np.int32), num_per_char)
     return Dataset(images[..., None], labels, chars)
+
+
+def printable(
+    split: str = "train",
+    data_dir: str | Path | None = None,
+    num_per_mark: int | None = None,
+) -> Dataset:
+    """Returns EMNIST by class, then synthetic glyphs of the 32 punctuation marks.
+
+    Args:
+        split: "train" or "test". The marks for the test are other glyphs of the same
+            fonts.
+        data_dir: of EMNIST, see `emnist`.
+        num_per_mark: glyphs of each mark, at least 1; by default 1,000 to train with
+            and 200 to test with.
+
+    Returns:
+        images uint8[N + 32 num_per_mark, 28, 28, 1]: the N of `emnist` with their
+        labels, then the marks, sorted by class. The classes are `PRINTABLE_CHARS`.
+
+    Raises:
+        DataError: what `emnist` or `glyphs` raises.
+    """
+    letters = emnist("byclass", split, data_dir)
+    num = _NUM_PER_MARK[split] if num_per_mark is None else num_per_mark
+    marks = glyphs(num, seed_of(split), string.punctuation)
+    return Dataset(
+        np.concatenate([letters.images, marks.images]),
+        np.concatenate([letters.labels, marks.labels + len(letters.classes)]),
+        PRINTABLE_CHARS,
+    )
+
+
+def seed_of(split: str) -> int:
+    """Returns the seed of the glyphs of a split, "train" or "test"."""
+    return ("train", "test").index(split)
 
 
 def _draw_class(char: str, num: int, seed: int) -> np.ndarray:
@@ -108,7 +150,7 @@ def _draw_class(char: str, num: int, seed: int) -> np.ndarray:
 
 @cache
 def _centre_line(char: str, font: str) -> np.ndarray:
-    """Points of a character's centre line, (x, y) in ems from its middle, float[N, 2].
+    """Returns the centre line of a character, (x, y) in ems from its middle, [N, 2].
 
     y points down. A space has no points.
     """
@@ -127,11 +169,10 @@ def _centre_line(char: str, font: str) -> np.ndarray:
 
 
 def _thin(mask: np.ndarray) -> np.ndarray:
-    """The mask's centre line, about one pixel wide.
+    """Returns the mask's centre line, about one pixel wide (Guo & Hall 1989).
 
-    Z. Guo, R. Hall. Parallel thinning with two-subiteration algorithms. 1989. A pixel
-    is peeled off, from two sides in turns, unless it ends a line or the line would fall
-    apart. (Zhang and Suen's better known rule erases dots and some diagonals.)
+    Pixels are removed from two sides in turn, unless one ends a line or connects its
+    parts. (The better known rule of Zhang and Suen erases dots and some diagonals.)
 
     Args:
         mask: bool [H, W], False on the border.
@@ -167,7 +208,7 @@ def _font_folder() -> Path:
 
 
 def _bend(line: np.ndarray, draws: np.ndarray, freedom: float) -> np.ndarray:
-    """The points of a line where a hand would put them, float[N, 2].
+    """Returns the points of a line distorted as by a hand, float[N, 2].
 
     Args:
         line: (x, y) in ems, float[N, 2].
@@ -192,7 +233,7 @@ def _wave(x: np.ndarray, y: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def _ink(line: np.ndarray, max_scale: float, radius: float, blur: float) -> np.ndarray:
-    """The image of a line drawn with a round pen, scaled to the box and centred.
+    """Returns a line drawn with a round pen, scaled to the box and centred.
 
     Args:
         line: (x, y) in ems, float[N, 2], N >= 1.
@@ -210,47 +251,6 @@ def _ink(line: np.ndarray, max_scale: float, radius: float, blur: float) -> np.n
     steps = np.arange(_SIDE) + 0.5
     across, down = ((places.T[..., None] - steps) ** 2).astype(np.float32)
     nearest = np.sqrt((down[:, :, None] + across[:, None, :]).min(0))
-    level = ((radius - nearest) / blur + 0.5).clip(0.0, 1.0)
-    ink = level * level * (3.0 - 2.0 * level)
+    ramp = ((radius - nearest) / blur + 0.5).clip(0.0, 1.0)
+    ink = ramp * ramp * (3.0 - 2.0 * ramp)
     return np.rint(255.0 * ink / ink.max()).astype(np.uint8)
-
-
-PRINTABLE_CHARS = EMNIST_CHARS + string.punctuation  # 62 and 32, in code order
-
-_NUM_PER_MARK = {"train": 1000, "test": 200}
-
-
-def printable(
-    split: str = "train",
-    data_dir: str | Path | None = None,
-    num_per_mark: int | None = None,
-) -> Dataset:
-    """EMNIST by class, then synthetic glyphs of the 32 punctuation marks.
-
-    Args:
-        split: "train" or "test". The marks for the test are other glyphs of the same
-            fonts.
-        data_dir: of EMNIST, see `emnist`.
-        num_per_mark: glyphs of each mark, at least 1; by default 1,000 to train with
-            and 200 to test with.
-
-    Returns:
-        images uint8 [N + 32 num_per_mark, 28, 28, 1], N as in `emnist`, whose labels
-        stay; the marks follow, sorted by class. The classes are `PRINTABLE_CHARS`.
-
-    Raises:
-        DataError: what `emnist` or `glyphs` raises.
-    """
-    letters = emnist("byclass", split, data_dir)
-    num = _NUM_PER_MARK[split] if num_per_mark is None else num_per_mark
-    marks = glyphs(num, seed_of(split), string.punctuation)
-    return Dataset(
-        np.concatenate([letters.images, marks.images]),
-        np.concatenate([letters.labels, marks.labels + len(letters.classes)]),
-        PRINTABLE_CHARS,
-    )
-
-
-def seed_of(split: str) -> int:
-    """The seed of the glyphs of a split, "train" or "test"."""
-    return ("train", "test").index(split)

@@ -1,8 +1,8 @@
 """Points with labels: densities in the plane, points of a file, and their scale.
 
-A density is a function (num_points, seed) -> `Points`, of independent draws in units of
-its own. `standardize` brings points to unit size, as a diffusion model wants them, and
-its scale brings them back bit for bit.
+A density is a function (num_points, seed) -> `Points`, of independent draws in its own
+units. `standardize` scales points to unit size for a diffusion model; its scale inverts
+it bit for bit.
 """
 
 from collections.abc import Callable
@@ -13,20 +13,34 @@ import numpy as np
 
 from jdiff.data.dataset import DataError, load_arrays
 
+NOISE = 0.05  # standard deviation around the curves of moons and circles
+ROLL_NOISE = 0.5  # around the swiss roll, whose arms are 2 pi apart
+_CENTRES = 2.0 * np.arange(-2, 3)  # of the Gaussians, along either axis
+_GRID_STD = 0.25
+# Where moons and circles stand when they are one set: at least 0.7 apart.
+_MOONS_AT, _CIRCLES_AT = np.array([-2.25, -0.25]), np.array([1.5, 0.0])
+
 
 class Points(NamedTuple):
-    """Points float32[N, 2] and labels int32[N], 0 where there is but one class."""
+    """Points float32[N, D] and labels int32[N], all 0 if there is one class."""
 
     points: np.ndarray
     labels: np.ndarray
 
 
+class Density(NamedTuple):
+    """A density: draw(num_points, seed) -> Points, with labels 0 .. num_classes - 1."""
+
+    draw: Callable[..., Points]
+    num_classes: int
+
+
 def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns (scaled, scale): points of unit size, and scaled * scale == points.
 
-    scale = 2^round(log2(root mean square)), for each axis. Powers of two, and no shift
-    of the centre: that is why the way back is exact, bit for bit. The root mean square
-    of what is returned lies between 0.7 and 1.42.
+    scale = 2^round(log2(root mean square)), for each axis. The scale is a power of two
+    and the centre stays, so the inverse is exact, bit for bit. The root mean square of
+    scaled points is in [0.7, 1.42].
 
     Args:
         points: float32[N, D], not all 0 along an axis.
@@ -44,7 +58,7 @@ def standardize(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_points(points: np.ndarray, labels: np.ndarray, num_classes: int) -> Points:
-    """Returns points and labels as float32 and int32, if they can be trained on.
+    """Returns points and labels as float32 and int32, after checking them.
 
     Args:
         points: float[N, D], N >= 2, finite.
@@ -52,7 +66,7 @@ def check_points(points: np.ndarray, labels: np.ndarray, num_classes: int) -> Po
         num_classes: >= 1.
 
     Raises:
-        ValueError: what is wrong, in a sentence.
+        ValueError: an argument is not as above.
     """
     points, labels = np.asarray(points), np.asarray(labels)
     if points.ndim != 2 or points.dtype.kind not in "fiu" or not points.shape[1]:
@@ -84,8 +98,8 @@ def check_points(points: np.ndarray, labels: np.ndarray, num_classes: int) -> Po
 def read_points(path: str | Path) -> tuple[Points, int]:
     """Returns (points, num_classes) of an .npz file.
 
-    The file holds `points`, numbers [N, D]; if it likes, `labels`, int [N]; and if some
-    points have no label, `num_classes`, which is what stands in place of one.
+    The file holds `points`, numbers [N, D], optionally `labels`, int[N], and
+    `num_classes`, which is also the label of points without one.
 
     Raises:
         DataError: there is no such file, it is not an .npz, or holds no points.
@@ -102,41 +116,26 @@ def read_points(path: str | Path) -> tuple[Points, int]:
 
 
 def hide_labels(
-    labels: np.ndarray, share: float, num_classes: int, seed: int = 0
+    labels: np.ndarray, fraction: float, num_classes: int, seed: int = 0
 ) -> np.ndarray:
-    """Returns labels of which only a share is left, the others the null label.
+    """Returns labels of which a fraction is kept, and the others are the null label.
 
     Args:
         labels: int[N].
-        share: of the points that keep their label, in [0, 1]; round(share N) do.
+        fraction: of the labels that are kept, in [0, 1]; round(fraction N) of them.
         num_classes: the null label.
         seed: >= 0.
 
     Raises:
-        ValueError: share is outside [0, 1].
+        ValueError: fraction is outside [0, 1].
     """
-    if not 0.0 <= share <= 1.0:
-        raise ValueError(f"share of labels must be in [0, 1], got {share}.")
+    if not 0.0 <= fraction <= 1.0:
+        raise ValueError(f"fraction of labels must be in [0, 1], got {fraction}.")
     order = np.random.default_rng(seed).permutation(len(labels))
-    hidden = order[round(share * len(labels)) :]
+    hidden = order[round(fraction * len(labels)) :]
     labels = labels.copy()
     labels[hidden] = num_classes
     return labels
-
-
-NOISE = 0.05  # standard deviation around the curves of moons and circles
-ROLL_NOISE = 0.5  # around the swiss roll, whose arms are 2 pi apart
-_CENTRES = 2.0 * np.arange(-2, 3)  # of the Gaussians, along either axis
-_GRID_STD = 0.25
-# Where moons and circles stand when they are one set: at least 0.7 apart.
-_MOONS_AT, _CIRCLES_AT = np.array([-2.25, -0.25]), np.array([1.5, 0.0])
-
-
-class Density(NamedTuple):
-    """A density: draw(num_points, seed) -> Points, with labels 0 .. num_classes - 1."""
-
-    draw: Callable[..., Points]
-    num_classes: int
 
 
 def parabola(num_points: int, seed: int = 0) -> Points:
@@ -157,9 +156,9 @@ def parabola(num_points: int, seed: int = 0) -> Points:
 def moons(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
     """Returns two interleaved half circles, those of scikit-learn's `make_moons`.
 
-    (cos u, sin u) and (1 - cos u, 1/2 - sin u) with u ~ U(0, pi), plus noise. They
-    come as close as 1/2 to each other. The label says which moon, 0 or 1; unlike
-    there it is drawn, so numbers in the moons vary.
+    (cos u, sin u) and (1 - cos u, 1/2 - sin u) with u ~ U(0, pi), plus noise. Their
+    distance is 1/2. The label is the moon, 0 or 1; unlike there it is drawn, so the
+    number of points in a moon varies.
 
     Args:
         num_points: N >= 2.
@@ -177,7 +176,7 @@ def moons(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
 def circles(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
     """Returns two rings, radii 1 and 1/2 (`make_circles` with `factor=0.5`).
 
-    The label says which ring: 0 is the outer one.
+    The label is the ring; 0 is the outer one.
 
     Args and Raises: as `moons`.
     """
@@ -189,8 +188,8 @@ def circles(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
 def moons_and_circles(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
     """Returns moons to the left (labels 0, 1) and rings to the right (2, 3).
 
-    All four are equally likely and at least 1/2 apart. `nearest_structure` tells which
-    one a point lies on.
+    All four are equally likely and at least 1/2 apart. `nearest_structure` finds the
+    one on which a point lies.
 
     Args and Raises: as `moons`.
     """
@@ -259,10 +258,10 @@ def gaussian_grid_log_density(points: np.ndarray) -> np.ndarray:
 
 
 def nearest_structure(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns which curve of `moons_and_circles` is nearest, and how near.
+    """Returns the nearest curve of `moons_and_circles` and its distance.
 
-    Distances are to the exact curves. A point of the data has its own label and a
-    distance of at most 4 NOISE but for one in 10,000.
+    Distances are to the exact curves. All but one in 10,000 points of the data have
+    their own label and a distance of at most 4 NOISE.
 
     Args:
         points: float[N, 2].
@@ -272,7 +271,7 @@ def nearest_structure(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     points = np.asarray(points, np.float64)
     left, right = points - _MOONS_AT[None], points - _CIRCLES_AT[None]
-    # Half a turn about the middle of the moons carries one into the other.
+    # Half a turn about the middle of the moons maps one to the other.
     turned = np.array([[1.0, 0.5]]) - left
     radius = np.hypot(*right.T)
     distances = np.stack(

@@ -1,7 +1,7 @@
 """Data sets that are read image by image, and endless streams of their batches.
 
-A `Source` holds no image. What fits on the device is read once, by `read_all`; what
-does not is streamed with grain, in an order that seed and position alone decide.
+A `Source` holds no image. `read_all` reads a set that fits on the device; `stream`
+reads a larger one with grain, in an order that depends on seed and position alone.
 """
 
 import os
@@ -19,12 +19,12 @@ _NUM_AHEAD = 2 * _NUM_THREADS  # batches that wait, read, for their step
 
 
 class Source(NamedTuple):
-    """Labelled images that are read when they are asked for.
+    """Labelled images that are read on demand.
 
     Attributes:
         read: rows int[n] or slice -> (images uint8[n, H, W, C], labels int32[n]), in
             any thread.
-        num_images: how many there are; rows count from 0.
+        num_images: number of rows, which count from 0.
         image_shape: (H, W, C).
         classes: as in `Dataset`.
     """
@@ -36,11 +36,13 @@ class Source(NamedTuple):
 
 
 def from_dataset(dataset: Dataset) -> Source:
-    """Returns what lies in memory as a source."""
-    images, labels, chars = dataset
-    return Source(
-        lambda rows: (images[rows], labels[rows]), len(images), images.shape[1:], chars
-    )
+    """Returns a data set in memory as a source."""
+    images, labels, classes = dataset
+
+    def read(rows: Any) -> tuple[np.ndarray, np.ndarray]:
+        return images[rows], labels[rows]
+
+    return Source(read, len(images), images.shape[1:], classes)
 
 
 def read_all(source: Source) -> Dataset:
@@ -74,20 +76,20 @@ def stream(
 ) -> Any:
     """Returns an endless iterator over batches, (uint8[B, H, W, C], int32[B]).
 
-    An epoch is every image once, in an order of its own; batches go on across its
-    end. Classes are as frequent as they are in the data. Of the batch of a step, which
-    is the same for any number of processes, each reads its own part, in order.
+    An epoch is every image once, in a new order; a batch may span two epochs. Classes
+    are as frequent as in the data. The batch of a step is the same for any number of
+    processes, and each reads its own part, in order.
 
-    The iterator has `get_state`, whose result is ready for JSON, and `set_state`:
-    afterwards it goes on as the one did that the state is of. Batches to come are read
-    in threads. `next` raises DataError for an image that cannot be read.
+    The iterator has `get_state`, which is JSON-serialisable, and `set_state`, after
+    which it continues from that state. Threads read the next batches. `next` raises
+    DataError for an image that cannot be read.
 
     Args:
-        source: what to read.
+        source: of the images.
         batch_size: images in the batch of all processes together, >= 1.
         seed: of the order, >= 0.
-        process_index: which process this is, in [0, num_processes).
-        num_processes: how many share a batch; batch_size is a multiple of it.
+        process_index: of this process, in [0, num_processes).
+        num_processes: processes that share a batch; batch_size is a multiple of it.
 
     Raises:
         ValueError: a number is outside its range.
@@ -106,7 +108,7 @@ def stream(
     grain = _import_grain()
     part = slice(process_index * size, (process_index + 1) * size)
     rows = grain.MapDataset.range(source.num_images).seed(seed).shuffle().repeat()
-    # Rows are cut, not images: no process reads what is another's.
+    # The rows are divided, so no process reads the images of another.
     batches = rows.batch(batch_size).map(lambda rows: _read(source, rows[part]))
     options = grain.ReadOptions(
         num_threads=_NUM_THREADS, prefetch_buffer_size=_NUM_AHEAD
@@ -119,10 +121,10 @@ def _read(source: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         return source.read(np.asarray(rows))
     except DataError:
         raise
-    except Exception as error:  # Whatever a thread dies of, the run is to hear of it.
+    except Exception as error:  # in a thread, where it would be lost
         reason = (str(error).splitlines() or ["no reason given"])[0][:200]
         raise DataError(
-            f"the images must stay readable while they are streamed, got "
+            f"images must be readable while they are streamed, got "
             f"{type(error).__name__} ({reason})."
         ) from error
 

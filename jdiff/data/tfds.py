@@ -1,8 +1,8 @@
-"""All that needs tensorflow-datasets (TFDS): prepared sets and downloads.
+"""Prepared sets and downloads by tensorflow-datasets (TFDS), without TensorFlow.
 
-Neither imports TensorFlow. TFDS is asked for the addresses and checksums, so that they
-are kept up to date in one place, and it fetches the very files that NIST publishes;
-its own EMNIST builder is left out because only TensorFlow could run it.
+TFDS supplies the addresses and checksums of the files that NIST publishes, which are
+thus maintained in one place. Its own EMNIST builder is not used, because it needs
+TensorFlow.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _ABANDONED_AFTER_S = 24 * 3600
 
 
 def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Images [N, H, W] and labels [N] of a set that TFDS has prepared, in TFDS's order.
+    """Returns images [N, H, W] and labels [N] of a prepared set, in TFDS's order.
 
     Args:
         folder: holds one folder per version, such as `emnist/byclass/3.1.0`; the
@@ -43,7 +43,7 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
         split: "train" or "test".
 
     Returns:
-        The arrays as they were stored (EMNIST transposed), or None without any version.
+        The arrays as stored (EMNIST transposed), or None if there is no version.
 
     Raises:
         DataError: the set is broken, has no such split, or only TensorFlow could
@@ -70,17 +70,17 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
 def open_prepared(
     name: str, split: str = "train", data_dir: str | Path | None = None
 ) -> Source:
-    """Any set of labelled images that TFDS has prepared, in TFDS's order.
+    """Returns any prepared set of labelled images, in TFDS's order.
 
-    Kind and size of the images are made alike by the rules of `jdiff.data.folder`.
+    The rules of `jdiff.data.folder` give its images one size and kind.
 
     Args:
-        name: as TFDS calls it, NAME or NAME/CONFIG; the newest version counts.
-        split: as TFDS calls it.
-        data_dir: what TFDS calls so; else `JDIFF_DATA_DIR`, else TFDS's own default.
+        name: of TFDS, NAME or NAME/CONFIG; the newest version counts.
+        split: of TFDS.
+        data_dir: of TFDS; by default `JDIFF_DATA_DIR`, else TFDS's own default.
 
     Raises:
-        DataError: the set is not there, broken, not of labelled images, or only
+        DataError: the set is missing, broken, not of labelled images, or only
             TensorFlow could read it.
     """
     tfds, version = _import_tfds(), _find_prepared(name, data_dir)
@@ -91,7 +91,7 @@ def open_prepared(
         names = getattr(features.get(label), "names", None)
         if not isinstance(features.get(image), tfds.features.Image):
             names = None
-        # Bytes, not arrays: Pillow reads them as it reads those of a folder.
+        # Bytes, which Pillow decodes as it does the files of a folder.
         raw = {image: tfds.decode.SkipDecoding()}
         records = builder.as_data_source(split, decoders=raw if names else None)
     if not names or not len(records):
@@ -156,12 +156,11 @@ def _newest_version(folder: Path) -> Path | None:
 
 
 def download(name: str, cache: Path) -> None:
-    """Fetches the official files of a set into `cache`, whole or not at all.
+    """Downloads the official files of a set into `cache`, whole or not at all.
 
-    They arrive in a folder of their own and move to their place only after their
-    SHA-256 is found to be the published one. A download that fails leaves nothing, and
-    the next call starts anew. So does Ctrl-C, but TFDS's thread goes on reading, and
-    Python waits for it at exit until a second Ctrl-C.
+    They arrive in a temporary folder and are moved once their SHA-256 is the published
+    one. A download that fails or is interrupted leaves nothing, and the next call
+    starts again. After Ctrl-C Python waits for TFDS's thread until a second Ctrl-C.
 
     Args:
         name: "mnist", or "emnist/..." (all of EMNIST is one archive).
@@ -210,7 +209,7 @@ def _fetch(tfds: ModuleType, places: dict[str, Path], staging: str) -> None:
 
 
 def _remove_abandoned(cache: Path) -> None:
-    """Frees what a killed process left; a younger folder may be in use by another."""
+    """Removes what a killed process left; younger folders may be in use."""
     for folder in cache.glob(_STAGING + "*"):
         if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER_S:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,23 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Outside this range an image is all signal or all noise to float32 eyes; the
-# bound also gives t = T of the flow path (log-SNR = -inf) a finite embedding.
+# Beyond this bound float32 images are all signal or all noise. It also gives t = T of
+# the flow path (log-SNR = -inf) a finite embedding.
 MAX_LOG_SNR = 15.0
 
 
 def sinusoidal(log_snr: jax.Array, num_features: int = 32) -> jax.Array:
-    """Fourier features of the log-SNR.
+    """Returns Fourier features of the log-SNR, float[..., num_features] in [-1, 1].
 
-    f = [sin(w_k lambda), cos(w_k lambda)],  w_k geometric from 2^-5 pi to 2 pi,
-    after Vaswani et al. 2017 (Sec. 3.5), with the log-SNR in place of a position.
+    f = [sin(w_k lambda), cos(w_k lambda)],  w_k geometric from 2^-5 pi to 2 pi
+    (Vaswani et al. 2017, Sec. 3.5, with the log-SNR in place of a position)
 
     Args:
         log_snr: float[...], any value; clipped to +-15.
-        num_features: even number of features.
-
-    Returns:
-        float[..., num_features] in [-1, 1].
+        num_features: even, >= 2.
     """
     frequencies = np.geomspace(np.pi / 32, 2 * np.pi, num_features // 2)
     angles = jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None]
@@ -35,23 +32,20 @@ def sinusoidal(log_snr: jax.Array, num_features: int = 32) -> jax.Array:
 
 
 def raw_level(log_snr: jax.Array) -> jax.Array:
-    """The log-SNR itself as one feature, for the comparison: in [-1, 1].
+    """Returns the log-SNR itself as one feature, float[..., 1] in [-1, 1].
 
     Args:
         log_snr: float[...], any value; clipped to +-15.
-
-    Returns:
-        float[..., 1].
     """
     return jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None] / MAX_LOG_SNR
 
 
 class Condition(NamedTuple):
-    """What an image should be: its class, and the hand that it is written in.
+    """The class and the style of a glyph.
 
     Attributes:
         label: int[...].
-        style: float[..., S], near [-3, 3]; a number that is not given is NaN.
+        style: float[..., S], about [-3, 3]; numbers that are not given are NaN.
     """
 
     label: jax.Array
@@ -60,7 +54,7 @@ class Condition(NamedTuple):
 
 @dataclasses.dataclass
 class Conditioning(hk.Module):
-    """The vector that tells a network its noise level and its class.
+    """The vector that conditions a network on noise level, class and style.
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
@@ -76,13 +70,13 @@ class Conditioning(hk.Module):
 
         Args:
             log_snr: float[B].
-            label: int[B], in [0, num_classes]; or with a style.
+            label: int[B], in [0, num_classes]; or `Condition`, which adds a style.
         """
         label, style = label if isinstance(label, Condition) else (label, None)
-        level = hk.Linear(self.num_features)(sinusoidal(log_snr, 64))
-        level = hk.Linear(self.num_features)(jax.nn.silu(level))
+        noise = hk.Linear(self.num_features)(sinusoidal(log_snr, 64))
+        noise = hk.Linear(self.num_features)(jax.nn.silu(noise))
         classes = hk.Embed(self.num_classes + 1, self.num_features)(label)
-        condition = level + classes
+        condition = noise + classes
         if style is not None:
             given = ~jnp.isnan(style)
             numbers = jnp.concatenate([jnp.where(given, style, 0.0), given], axis=-1)

@@ -1,11 +1,11 @@
 """The 3 x 3 convolution of the UNet, on a CPU by Winograd's minimal filtering.
 
-Two polynomials are multiplied with few multiplications by way of their values: as many
-points as the product has coefficients determine it. So n outputs of a filter with three
-taps need n + 2 multiplications in place of 3 n, and a tile of 7 x 7 outputs 81 in place
-of 441. What is multiplied are matrices, channels by channels; the values, and the way
-back from them, are products with small constant matrices. Nothing here is but matrix
-products, so that gradients are, too, and all run near the peak of the machine.
+A product of two polynomials is determined by its values at as many points as it has
+coefficients. So n outputs of a filter with three taps need n + 2 multiplications in
+place of 3 n, and a tile of 7 x 7 outputs 81 in place of 441. Each multiplication is a
+matrix product, channels by channels; the transforms to values and back are products
+with small constant matrices. All is matrix products, and so are the gradients, which
+run near the peak of the machine.
 """
 
 import dataclasses
@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 _NUM_TAPS = 3
-_MAX_TILE = 7  # float32 loses a factor of two in precision with each more
-MIN_CHANNELS = 16  # with fewer, the values cost more than they save
+_MAX_TILE = 7  # each further pixel halves the precision in float32
+MIN_CHANNELS = 16  # with fewer, the transforms cost more than they save
 
 
 def winograd_matrices(num_outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -25,10 +25,10 @@ def winograd_matrices(num_outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 
     y = A^T ((G g) * (B^T d))       (Lavin & Gray 2016, Eq. 6)
 
-    for outputs y_i = g_0 d_i + g_1 d_(i+1) + g_2 d_(i+2). Points are usually 0, 1, -1,
-    2, -2 .. and infinity; here they are the directions of m evenly spaced angles, at
-    which sum_j c_j cos^(k-1-j) sin^j is the value of k coefficients. That treats all
-    alike, and the error in float32 is as small as that of the best points tried.
+    for outputs y_i = g_0 d_i + g_1 d_(i+1) + g_2 d_(i+2). The usual points are 0, 1,
+    -1, 2, -2, ... and infinity. Here they are m evenly spaced angles, at which k
+    coefficients have the value sum_j c_j cos^(k-1-j) sin^j. The error in float32 is as
+    small as that of the best points tried.
     """
     num_points = num_outputs + _NUM_TAPS - 1
     angle = np.pi * (np.arange(num_points) + 0.5) / num_points
@@ -47,19 +47,19 @@ def winograd(x: jax.Array, w: jax.Array) -> jax.Array:
 
     Y = A^T [(G g G^T) * (B^T d B)] A      (Lavin & Gray 2016, Eq. 8)
 
-    with d the tiles of x and their borders, written as products with A (x) A, G (x) G
-    and B (x) B from one side. The relative error in float32 is about 2e-5.
+    with d the tiles of x with their borders; in the code A (x) A, G (x) G and B (x) B
+    multiply from one side. The relative error in float32 is about 2e-5.
 
     Args:
-        x: images, float[H, W, B, C]; positions first, so that every product is one of
-            plain matrices, and nothing has to be transposed.
+        x: images, float[H, W, B, C]; positions come first, so that every product is of
+            plain matrices without transposition.
         w: the filter, float[3, 3, C, O].
     """
     height, width, batch, num_channels = x.shape
     counts = [-(-size // _MAX_TILE) for size in (height, width)]
     sizes = [-(-height // counts[0]), -(-width // counts[1])]
     factors = [winograd_matrices(size) for size in sizes]
-    if counts == [1, 1]:  # the border of a single tile is nothing but zeros
+    if counts == [1, 1]:  # the border of a single tile is zero
         factors = [(a, g, b[:, 1:-1]) for a, g, b in factors]
     else:
         x = _overlapping_tiles(x, sizes, counts)
@@ -67,7 +67,7 @@ def winograd(x: jax.Array, w: jax.Array) -> jax.Array:
         jnp.asarray(np.kron(first, second), x.dtype)
         for first, second in zip(*factors, strict=True)
     )
-    # XLA would otherwise compute what comes before in this flat form, and slowly.
+    # XLA would otherwise compute x in this flat form, which is slow.
     d = jax.lax.optimization_barrier(x).reshape(b.shape[1], -1)
     values = (b @ d).reshape(len(b), -1, num_channels)
     filters = (g @ w.reshape(_NUM_TAPS**2, -1)).reshape(len(g), num_channels, -1)
@@ -92,7 +92,9 @@ def _overlapping_tiles(x: jax.Array, sizes: list[int], counts: list[int]) -> jax
 
 
 def convolve(x: jax.Array, w: jax.Array) -> jax.Array:
-    """Returns the convolution with zeros around, by the fastest way of the backend.
+    """Returns the convolution with zeros around, float[H, W, B, O].
+
+    It is `winograd` on a CPU with enough channels and precision, else XLA's own.
 
     Args:
         x: images, float[H, W, B, C].

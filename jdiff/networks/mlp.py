@@ -16,14 +16,14 @@ from jdiff.networks.conditioning import Condition, Conditioning, sinusoidal
 class MLP(hk.Module):
     """Linear layers with GELU between them (Hendrycks & Gimpel 2016).
 
-    The first layer sees point, noise level and class side by side; the last one
-    begins at 0, so that training begins at the prediction 0.
+    The input is the concatenation of point, noise level and class. The last layer is
+    initialised to 0, so training begins at the prediction 0.
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
         num_features: width of the hidden layers.
         num_layers: number of hidden layers, >= 1.
-        num_outputs: numbers returned for a point; by default as many as it has.
+        num_outputs: size of the output; by default that of a point.
         embed_level: log_snr float[B] -> features float[B, F]: Fourier features
             (`sinusoidal`) or the number itself (`raw_level`).
     """
@@ -61,14 +61,14 @@ class MLP(hk.Module):
 
 @dataclasses.dataclass
 class ResidualMLP(hk.Module):
-    """h + W gelu(V (scale(c) norm(h) + shift(c))), layer after layer; c the condition.
+    """Layers h + W gelu(V (scale(c) norm(h) + shift(c))) with the condition c.
 
-    Noise level and class act in every layer, not in the first alone, and each layer
-    begins as the identity (Peebles & Xie 2023, Sec. 3.2, without attention).
+    Noise level and class act in every layer, and each layer is initialised to the
+    identity (Peebles & Xie 2023, Sec. 3.2, without attention).
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1; num_classes is the null label.
-        num_features: width of h; layers are twice as wide inside.
+        num_features: width of h; the hidden width of a layer is twice that.
         num_layers: number of layers, >= 1.
         num_conditions: width of c.
     """

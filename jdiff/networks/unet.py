@@ -1,10 +1,10 @@
 """A class-conditional UNet for small images.
 
-The image enters as 2 x 2 patches, so that nearly all arithmetic is 3 x 3
-convolutions of 64 and more channels at half resolution and below: on a CPU
-those run near the matrix-product peak, where thin convolutions at full
-resolution do not. Inside, activations are [H, W, B, C]: a convolution is then a
-few plain matrix products (`jdiff.networks.layers`).
+The image enters as 2 x 2 patches, so nearly all arithmetic is 3 x 3 convolutions of 64
+and more channels at half resolution and below. On a CPU those run near the
+matrix-product peak; convolutions of few channels at full resolution do not. Inside,
+activations are [H, W, B, C], so a convolution is a few plain matrix products
+(`layers`).
 """
 
 import dataclasses
@@ -20,10 +20,9 @@ import jmp
 from jdiff.networks.conditioning import Conditioning
 from jdiff.networks.layers import Conv2D, depth_to_space, space_to_depth
 
-# Attention above the lowest level is for few positions: its cost is their square.
+# Limit of attention above the lowest level: its cost is quadratic in the positions.
 MAX_POSITIONS = 16 * 16
 _MAX_LEVELS = 8
-
 
 # Of batches [H, W, B, C].
 _to_patches = jax.vmap(space_to_depth, in_axes=2, out_axes=2)
@@ -31,7 +30,7 @@ _from_patches = jax.vmap(depth_to_space, in_axes=2, out_axes=2)
 
 
 def _materialise(x: jax.Array) -> jax.Array:
-    # XLA:CPU would compute what comes before anew in each operation that reads x.
+    # XLA:CPU would compute x again in each operation that reads it.
     return jax.lax.optimization_barrier(x)
 
 
@@ -117,10 +116,10 @@ class UNet(hk.Module):
         num_blocks: residual blocks on each side of a level; the lowest level has twice
             as many before and after attention.
         num_levels: in [1, 8]; 2 is half and quarter resolution.
-        remat: whether blocks and attention are computed again for the gradient, rather
-            than all that is inside them kept; the same function in less memory.
-        dtype: what the levels compute in, such as bfloat16, with weights of float32;
-            None is what comes in. Conditioning, moments, softmax and the last
+        remat: whether the gradient recomputes blocks and attention instead of storing
+            their activations; the same function in less memory.
+        dtype: of the arithmetic in the levels, such as bfloat16, with float32 weights;
+            None takes that of the input. Conditioning, moments, softmax and the last
             convolution remain in float32.
     """
 
@@ -222,9 +221,9 @@ def make_unet(
     """Returns the UNet as a pair of pure functions (init, apply).
 
     init(key, x_t, log_snr, label) -> params;  apply(params, x_t, log_snr, label).
-    Equal arguments give the same pair, so that compiled functions are found again.
-    The sizes make the network what it is, `UNet` tells how; `remat` and `dtype` change
-    what it costs, and neither its weights nor, but for rounding, what it says.
+    Equal arguments give the same pair, so compiled functions are reused. The sizes are
+    those of `UNet`. `remat` and `dtype` change cost alone: parameters, and outputs up
+    to rounding, stay the same.
     """
     sizes = num_classes, num_channels, num_blocks, num_levels
 

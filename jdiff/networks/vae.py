@@ -1,7 +1,7 @@
 """Encoders and decoders of variational autoencoders for small images.
 
-An encoder maps images to the moments of q(z | x), a decoder latents to those of
-p(x | z). Both take batches.
+An encoder maps images to the moments of q(z | x), a decoder maps latents to the moments
+of p(x | z). Both take batches.
 """
 
 import dataclasses
@@ -119,6 +119,6 @@ class ConvDecoder(hk.Module):
 
 
 def _std(batch_size: int) -> jax.Array:
-    # One for all pixels and images: a scale of each would shrink where ink never is.
+    # One scale for all pixels, because that of a pixel without ink would tend to 0.
     log_std = hk.get_parameter("log_std", (1,), init=hk.initializers.Constant(-1.5))
     return jnp.broadcast_to(jnp.exp(log_std), (batch_size,))

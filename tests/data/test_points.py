@@ -244,18 +244,18 @@ def test_the_null_label_marks_a_point_without_label():
 
 
 @given(st.floats(0, 1), st.integers(2, 50))
-def test_hiding_labels_leaves_the_share_that_was_asked_for(share, num):
+def test_hiding_labels_leaves_the_fraction_that_was_asked_for(fraction, num):
     labels = np.arange(num) % 5
-    left = hide_labels(labels, share, 5)
-    assert (left != 5).sum() == round(share * num)
+    left = hide_labels(labels, fraction, 5)
+    assert (left != 5).sum() == round(fraction * num)
     np.testing.assert_array_equal(left[left != 5], labels[left != 5])
     np.testing.assert_array_equal(labels, np.arange(num) % 5)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, math.nan])
-def test_a_share_outside_its_range_is_named(share):
-    with pytest.raises(ValueError, match=r"share of labels must be in \[0, 1\], got"):
-        hide_labels(LABELS, share, 2)
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
+def test_a_fraction_outside_its_range_is_named(fraction):
+    with pytest.raises(ValueError, match=r"fraction of labels must be in \[0, 1\]"):
+        hide_labels(LABELS, fraction, 2)
 
 
 def test_points_of_a_file_come_back(tmp_path):

@@ -110,7 +110,7 @@ def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(load, tmp_path)
         (["--num-points", "1"], "num_points must be >= 2, got 1."),
         (["--steps", "201"], "steps must be in [1, 200], the T of the schedule, got"),
         (["--num-steps", "10", "--steps", "11"], "steps must be in [1, 10], the T"),
-        (["--labelled", "1.5"], "share of labels must be in [0, 1], got 1.5."),
+        (["--labelled", "1.5"], "fraction of labels must be in [0, 1], got 1.5."),
         (["--labelled", "0"], "guidance must be 0 without labels, got 1.0."),
         (["--guidance", "2", "--label-dropout", "0"], "label_dropout must be > 0"),
         (["--label-dropout", "2"], "label_dropout must be in [0, 1], got 2.0."),

@@ -265,6 +265,11 @@ def test_model_is_what_its_file_describes(path):
     assert jax.eval_shape(model.apply, model.params, *inputs).shape == x_t.shape
 
 
+def test_a_model_whose_path_keeps_signal_is_warned_of(path):
+    with pytest.warns(UserWarning, match="keeps 0.90 of the signal at t = T"):
+        jdiff.load_model(saved_model(path, schedule="linear"))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
