@@ -10,11 +10,18 @@ import sys
 from collections.abc import Sequence
 
 import jdiff
-from jdiff.cli import evaluate, sample, train, write
+from jdiff.cli import evaluate, sample, signals, train, write
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line; exits with code 2 and one sentence if it is wrong."""
+    """Runs the command line; exits with code 2 and one sentence if it is wrong.
+
+    Args:
+        argv: the arguments; by default those of this process, which then ends at once
+            when a signal comes.
+    """
+    if argv is None:
+        signals.exit_on_signals()
     args = _parser().parse_args(argv)
     try:
         args.run(args)

@@ -7,6 +7,7 @@ from jdiff.storage.checkpoints import save_checkpoint as save_checkpoint
 from jdiff.storage.compile_cache import enable_compile_cache as enable_compile_cache
 from jdiff.storage.files import atomic_write as atomic_write
 from jdiff.storage.files import check_output as check_output
+from jdiff.storage.files import discard_drafts as discard_drafts
 from jdiff.storage.files import user_cache as user_cache
 from jdiff.storage.fingerprints import fingerprint as fingerprint
 from jdiff.storage.weights import WeightsError as WeightsError

@@ -10,6 +10,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
+_DRAFTS: set[Path] = set()  # of this process, not yet renamed
+
 
 def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
     """Returns the path of a file that is about to be written.
@@ -57,9 +59,18 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     path = check_output(path)
     # Not tempfile, whose files only their owner may read.
     draft = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    _DRAFTS.add(draft)
     try:
         yield draft
         os.replace(draft, path)
     except BaseException:  # Ctrl-C too
         draft.unlink(missing_ok=True)
         raise
+    finally:
+        _DRAFTS.discard(draft)
+
+
+def discard_drafts() -> None:
+    """Removes the drafts of this process, before it ends without an exception."""
+    for draft in list(_DRAFTS):
+        draft.unlink(missing_ok=True)
