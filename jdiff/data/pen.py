@@ -1,0 +1,180 @@
+"""Pen strokes: characters as volunteers wrote them on tablets.
+
+The file is an extract of UNIPEN (Guyon et al. 1994): points, strokes, characters, and
+where each character stands on its line.
+"""
+
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jdiff.data.dataset import DataError
+
+UNITS = 256  # of the file, in a height of an x
+PEN_CHARS = "".join(map(chr, range(33, 127)))
+
+_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError)
+# What deflate can make of a byte at most; a header that promises more is a lie.
+_MAX_RATIO = 1032
+
+
+class Pen(NamedTuple):
+    """Characters in the order in which they were written.
+
+    Attributes:
+        strokes: of each character, arrays float32[n, 2], n >= 1: x from its left edge,
+            y up from the baseline, in heights of the writer's x.
+        labels: int32[N], indices into PEN_CHARS.
+        writers: int32[N], from 0.
+        lines: int32[N]; characters with the same number stand on one line.
+        x: left edge on the line, float32[N], in heights of the writer's x.
+        has_baseline: bool[N]; where not, y = 0 is the lowest point of the character.
+    """
+
+    strokes: list[list[np.ndarray]]
+    labels: np.ndarray
+    writers: np.ndarray
+    lines: np.ndarray
+    x: np.ndarray
+    has_baseline: np.ndarray
+
+
+_ARRAYS = {
+    "points": (np.dtype("int16"), 2),
+    "stroke_lengths": (np.dtype("uint16"), 1),
+    "num_strokes": (np.dtype("uint8"), 1),
+    "chars": (np.dtype("uint8"), 1),
+    "writers": (np.dtype("uint16"), 1),
+    "documents": (np.dtype("uint16"), 1),
+    "lines": (np.dtype("uint16"), 1),
+    "x": (np.dtype("int32"), 1),
+    "has_baseline": (np.dtype("bool"), 1),
+}
+
+
+def read_pen(path: str | Path) -> Pen:
+    """Returns the characters in an .npz file of pen strokes.
+
+    The file holds points int16 [P, 2] (256 units are the height of an x),
+    stroke_lengths uint16 [S], num_strokes uint8 [N], chars uint8 [N] (ASCII), writers,
+    documents and lines uint16 [N], x int32 [N] and has_baseline bool [N].
+
+    Args:
+        path: the file.
+
+    Raises:
+        DataError: no such file, or not one of pen strokes. Pickles are never loaded,
+            and no number in the file is believed before it fits the file's size.
+    """
+    path = Path(path).expanduser()
+    arrays = _read_arrays(path)
+    _check(arrays, path)
+    points = arrays["points"].astype(np.float32) / UNITS
+    ends = np.cumsum(arrays["stroke_lengths"], dtype=np.int64)
+    strokes = np.split(points, ends[:-1])
+    ends = np.cumsum(arrays["num_strokes"], dtype=np.int64)
+    starts = ends - arrays["num_strokes"]
+    pairs = np.stack([arrays["documents"], arrays["lines"]], 1)
+    _, lines = np.unique(pairs, axis=0, return_inverse=True)
+    return Pen(
+        [strokes[a:b] for a, b in zip(starts, ends, strict=True)],
+        arrays["chars"].astype(np.int32) - ord(PEN_CHARS[0]),
+        arrays["writers"].astype(np.int32),
+        lines.ravel().astype(np.int32),
+        arrays["x"].astype(np.float32) / UNITS,
+        arrays["has_baseline"],
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path} must be an existing .npz file, got no such file.")
+    try:
+        with zipfile.ZipFile(path) as file:
+            infos = {info.filename: info for info in file.infolist()}
+            missing = sorted(n for n in _ARRAYS if f"{n}.npy" not in infos)
+            if missing:
+                raise DataError(
+                    f"{path} must hold pen strokes, got a file without "
+                    f"{', '.join(missing)}."
+                )
+            return {name: _read_array(file, infos, name, path) for name in _ARRAYS}
+    except DataError:
+        raise
+    except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
+        raise DataError(
+            f"{path} must be an .npz file of plain arrays, got one that cannot be "
+            f"read ({error})."
+        ) from error
+
+
+def _read_array(
+    file: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], name: str, path: Path
+) -> np.ndarray:
+    """Returns one array; its size is checked before memory is asked for."""
+    info = infos[f"{name}.npy"]
+    dtype, ndim = _ARRAYS[name]
+    if info.file_size > _MAX_RATIO * info.compress_size + 1024:
+        raise DataError(
+            f"{path} must hold what its size allows, got {name} of {info.file_size} "
+            f"bytes in {info.compress_size}."
+        )
+    with file.open(info) as stream:
+        version = np.lib.format.read_magic(stream)
+        readers = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }
+        if version not in readers:
+            raise DataError(f"{path} must be of format 1 or 2, got {version}.")
+        shape, is_fortran, found = readers[version](stream)
+        if found != dtype or len(shape) != ndim or is_fortran:
+            raise DataError(
+                f"{path} must hold {name} as {dtype} with {ndim} axes, got {found} "
+                f"{list(shape)}."
+            )
+        size = math.prod(shape) * dtype.itemsize
+        if size > info.file_size:
+            raise DataError(
+                f"{path} must hold {name} as {list(shape)}, as its header says, got "
+                f"{info.file_size} bytes."
+            )
+        raw = stream.read(size)
+        if len(raw) != size or stream.read(1):
+            raise DataError(f"{path} must hold {size} bytes of {name}, got others.")
+    return np.frombuffer(raw, dtype).reshape(shape)
+
+
+def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
+    """Raises DataError unless the arrays fit together."""
+    num = len(arrays["chars"])
+    per_char = set(_ARRAYS) - {"points", "stroke_lengths"}
+    for name in sorted(per_char):
+        if len(arrays[name]) != num:
+            raise DataError(
+                f"{path} must hold {name} of {num} characters, got {len(arrays[name])}."
+            )
+    if not num:
+        raise DataError(f"{path} must hold characters, got none.")
+    totals = {
+        "stroke_lengths": ("num_strokes", len(arrays["stroke_lengths"])),
+        "points": ("stroke_lengths", len(arrays["points"])),
+    }
+    for name, (counts, got) in totals.items():
+        if arrays[counts].min() < 1:
+            raise DataError(f"{path} must hold {counts} >= 1, got 0.")
+        wanted = int(arrays[counts].sum(dtype=np.int64))
+        if wanted != got:
+            raise DataError(f"{path} must hold {wanted} {name}, got {got}.")
+    if arrays["points"].shape[1] != 2:
+        got = list(arrays["points"].shape)
+        raise DataError(f"{path} must hold points [P, 2], got {got}.")
+    chars = arrays["chars"]
+    if not ord(PEN_CHARS[0]) <= chars.min() <= chars.max() <= ord(PEN_CHARS[-1]):
+        raise DataError(
+            f"{path} must hold chars in [33, 126], got {chars.min()} to {chars.max()}."
+        )
