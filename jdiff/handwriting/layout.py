@@ -93,7 +93,10 @@ def paragraphs(text: str) -> list[str]:
 
 
 def read_words(
-    text: str, widths: np.ndarray, kerns: np.ndarray | float = 0.0
+    text: str,
+    widths: np.ndarray,
+    kerns: np.ndarray | float = 0.0,
+    word_space: float = WORD_SPACE,
 ) -> list[list[Word]]:
     """Returns the words of each paragraph.
 
@@ -101,6 +104,7 @@ def read_words(
         text: of N characters besides blanks.
         widths: of the ink of each of them, float[N].
         kerns: how far each moves towards the one before it in its word, float[N].
+        word_space: width of a blank.
     """
     kerns = np.broadcast_to(kerns, widths.shape)
     words: list[list[Word]] = []
@@ -112,7 +116,7 @@ def read_words(
             steps = (widths + 2 * BEARING)[first : last - 1] - kerns[first + 1 : last]
             left = np.concatenate([[0.0], np.cumsum(steps)])
             width = (left + widths[first:last]).max()
-            words[-1].append(Word(chars, left, width, WORD_SPACE * len(blanks)))
+            words[-1].append(Word(chars, left, width, word_space * len(blanks)))
             first = last
     return words
 
@@ -257,7 +261,7 @@ def typeset(
     below, above, widths = sizes.T
     room = math.inf if width is None else width / cap_height - 2 * margin
     words = read_words(text, widths, kern_pairs(glyphs, ink, sizes))
-    _check_words(words, room, cap_height, margin)
+    check_words(words, room, cap_height, margin)
     lines = break_lines(words, room)
     left, row = place_glyphs(lines, room, align)
     left += margin
@@ -269,7 +273,7 @@ def typeset(
     if width is None:
         width = math.ceil(cap_height * margin + place[:, 2].max())
     return Layout(
-        height=_page_height(len(lines), cap_height, width, height, margin),
+        height=page_height(len(lines), cap_height, width, height, margin),
         width=width,
         source=ink + _BORDER,
         target=place + _BORDER * np.tile(scale, 2),
@@ -319,7 +323,7 @@ def check_page(
             f"a line of {longest} characters needs a width to be wrapped at: "
             f"a page is at most {MAX_SIDE} pixels wide."
         )
-    _page_height(len(rows), cap_height, width or 1, height, margin)
+    page_height(len(rows), cap_height, width or 1, height, margin)
 
 
 def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
@@ -329,7 +333,7 @@ def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
         raise ValueError(f"glyphs must be uint8[..., {num_glyphs}, h, w], got {got}.")
 
 
-def _check_words(
+def check_words(
     words: list[list[Word]], room: float, cap_height: float, margin: float
 ) -> None:
     widest = max(chain.from_iterable(words), key=lambda word: word.width)
@@ -342,15 +346,20 @@ def _check_words(
         )
 
 
-def _page_height(
-    num_lines: int, cap_height: float, width: int, height: int | None, margin: float
+def page_height(
+    num_lines: int,
+    cap_height: float,
+    width: int,
+    height: int | None,
+    margin: float,
+    line_height: float = LINE_HEIGHT,
 ) -> int:
     """Returns the height of a page in pixels, as asked for or as its lines need.
 
     Raises:
         ValueError: the page is too low for its lines, or too large.
     """
-    extent = 2 * margin + ASCENT + DESCENT + (num_lines - 1) * LINE_HEIGHT
+    extent = 2 * margin + ASCENT + DESCENT + (num_lines - 1) * line_height
     needed = math.ceil(cap_height * extent)
     if height is not None and height < needed:
         raise ValueError(

@@ -7,6 +7,7 @@ ends included, and pen alternates from stroke to stroke: +1, -1, +1, ... So all 
 together tell how many strokes there are, and no single wrong number can break a line.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,6 +83,27 @@ def resample(stroke: np.ndarray, num: int) -> np.ndarray:
     along = np.concatenate([[0.0], np.cumsum(steps)])
     where = np.linspace(0.0, along[-1], num)
     return np.stack([np.interp(where, along, column) for column in stroke.T], 1)
+
+
+def smooth(stroke: np.ndarray, scale: float = 0.045) -> np.ndarray:
+    """Returns a stroke without tremor, float[n, 2]: a Gaussian along it, ends kept.
+
+    Args:
+        stroke: points equally spaced along it, float[n, 2], n >= 1.
+        scale: standard deviation along the stroke, in heights of an x.
+    """
+    length = np.hypot(*np.diff(stroke, axis=0).T).sum()
+    if len(stroke) < 3 or length == 0:
+        return stroke
+    sigma = scale * (len(stroke) - 1) / length  # in points
+    reach = min(math.ceil(3 * sigma), len(stroke) - 1)
+    kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    # Mirrored through its ends, a stroke keeps them, and a straight one its length.
+    before = 2 * stroke[:1] - stroke[reach:0:-1]
+    after = 2 * stroke[-1:] - stroke[-2 : -reach - 2 : -1]
+    padded = np.concatenate([before, stroke, after])
+    columns = [np.convolve(axis, kernel / kernel.sum(), "valid") for axis in padded.T]
+    return np.stack(columns, 1)
 
 
 def _settle(stroke: np.ndarray) -> np.ndarray:
