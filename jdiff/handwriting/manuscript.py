@@ -33,8 +33,8 @@ from jdiff.handwriting.text import BLANKS
 
 CAP_HEIGHT = 1.8  # of a capital in heights of an x: the tall ones of most hands
 STROKE_PEN = 0.085  # thickness of a line, in heights of a capital
-LINE_HEIGHT = 2.1  # the same
-WORD_SPACE = 0.5  # the same
+LINE_HEIGHT = 2.4  # the same
+WORD_SPACE = 0.6  # the same
 
 # Distances in heights of an x.
 GAP = 0.36  # between the ink of two letters, as people leave in the mean

@@ -22,3 +22,16 @@ from jdiff.models.model import init_params as init_params
 from jdiff.models.model import load_model as load_model
 from jdiff.models.model import make_condition as make_condition
 from jdiff.models.model import suit_steps as suit_steps
+from jdiff.models.pen import EVENNESS_SCALE as EVENNESS_SCALE
+from jdiff.models.pen import NEATNESS as NEATNESS
+from jdiff.models.pen import NUM_DRAWS as NUM_DRAWS
+from jdiff.models.pen import NUM_QUALITIES as NUM_QUALITIES
+from jdiff.models.pen import Hand as Hand
+from jdiff.models.pen import PenModel as PenModel
+from jdiff.models.pen import build_pen as build_pen
+from jdiff.models.pen import draw_hand as draw_hand
+from jdiff.models.pen import gaps_between as gaps_between
+from jdiff.models.pen import generate_strokes as generate_strokes
+from jdiff.models.pen import init_pen as init_pen
+from jdiff.models.pen import load_pen as load_pen
+from jdiff.models.pen import make_pen_network as make_pen_network

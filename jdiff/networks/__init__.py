@@ -14,6 +14,7 @@ from jdiff.networks.layers import winograd as winograd
 from jdiff.networks.layers import winograd_matrices as winograd_matrices
 from jdiff.networks.mlp import make_mlp as make_mlp
 from jdiff.networks.mlp import make_residual_mlp as make_residual_mlp
+from jdiff.networks.mlp import make_stroke_classifier as make_stroke_classifier
 from jdiff.networks.unet import ScaleShiftNorm as ScaleShiftNorm
 from jdiff.networks.unet import make_unet as make_unet
 from jdiff.networks.vae import ConvDecoder as ConvDecoder

@@ -118,11 +118,29 @@ def make_mlp(
 
 @functools.cache
 def make_residual_mlp(
-    num_classes: int, num_features: int = 256, num_layers: int = 2
+    num_classes: int,
+    num_features: int = 256,
+    num_layers: int = 2,
+    num_conditions: int = 64,
 ) -> hk.Transformed:
     """Returns the perceptron for latents as (init, apply); see `ResidualMLP`."""
 
     def network(x_t, log_snr, label):
-        return ResidualMLP(num_classes, num_features, num_layers)(x_t, log_snr, label)
+        sizes = num_features, num_layers, num_conditions
+        return ResidualMLP(num_classes, *sizes)(x_t, log_snr, label)
+
+    return hk.without_apply_rng(hk.transform(network))
+
+
+@functools.cache
+def make_stroke_classifier(num_classes: int, num_features: int) -> hk.Transformed:
+    """Returns a classifier of arrays of strokes as (init, apply).
+
+    init(key, x) -> params;  apply(params, x [B, ...]) -> logits [B, num_classes].
+    """
+
+    def network(x):
+        sizes = num_features, num_features, num_classes
+        return hk.nets.MLP(sizes, activation=jax.nn.gelu, name="judge")(hk.Flatten()(x))
 
     return hk.without_apply_rng(hk.transform(network))

@@ -1,0 +1,305 @@
+"""A model of pen strokes: what it is, the hands it knows, and characters drawn with it.
+
+A character is an array [60, 3] (`jdiff.handwriting.encode_strokes`), diffused by the
+same schedules, solvers and guidance as images are. Its condition is its class, the
+writer's code, and how neat and even it should be. The codes were learned with the
+network; between those of two writers lie hands that nobody has.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdiff import diffusion, sampling, schedules, solvers, storage
+from jdiff.guidance import guide
+from jdiff.handwriting import NUM_POINTS
+from jdiff.models.model import PREDICTIONS, SCHEDULES
+from jdiff.networks import Condition, make_residual_mlp, make_stroke_classifier
+from jdiff.schedules import karras_timesteps
+
+SHIPPED_PEN = Path(__file__).parents[1] / "weights" / "pen_unipen.safetensors"
+
+SHAPE = (NUM_POINTS, 3)
+# After the writer's code: neatness in [-1, 1]; and by how much a character is higher
+# on the line, taller and wider than its writer's mean one, in EVENNESS_SCALE.
+NUM_QUALITIES = 4
+EVENNESS_SCALE = 0.15  # heights of an x, and logarithms
+
+NEATNESS = 0.9  # of hands, by default
+NUM_DRAWS = 4
+
+_NEIGHBOURS = 12  # hands, at least, that a neatness chooses from
+
+
+class PenModel(NamedTuple):
+    """A conditional model of pen strokes.
+
+    Attributes:
+        apply: (params, x_t [B, 60, 3], log_snr [B], Condition) -> output.
+        params: weights of the network and of the judge.
+        schedule: the path it was trained on.
+        prediction: what the output is.
+        classes: classes[k] is the character of label k; len(classes) is the null label.
+        judge: (params, x_0 [B, 60, 3]) -> logits [B, C].
+        hands: codes of writers, the neatest first, float[H, E].
+        sides: white left and right of each character beyond the mean, float[C, 2], in
+            heights of an x.
+        guidance: the scale that it is sampled with unless another is asked for.
+    """
+
+    apply: Callable[..., jax.Array]
+    params: Any
+    schedule: schedules.Schedule
+    prediction: diffusion.Prediction
+    classes: str
+    judge: Callable[..., jax.Array]
+    hands: np.ndarray
+    sides: np.ndarray
+    guidance: float = 2.0
+
+
+class Hand(NamedTuple):
+    """Who writes: a code, float[E], and neatness in [0, 1], where 1 is a teacher's."""
+
+    code: np.ndarray
+    neatness: float
+
+
+def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
+    """Returns somebody's hand, between those of two writers who are about as neat.
+
+    Args:
+        model: from `load_pen`.
+        seed: >= 0; the same seed, the same hand.
+        neatness: from a doctor's, 0, to a teacher's, 1.
+
+    Raises:
+        ValueError: a number is outside its range.
+    """
+    if seed < 0:
+        raise ValueError(f"seed must be >= 0, got {seed}.")
+    if not 0.0 <= neatness <= 1.0:
+        raise ValueError(f"neatness must be in [0, 1], got {neatness}.")
+    num = min(max(_NEIGHBOURS, len(model.hands) // 5), len(model.hands))
+    first = round((1.0 - neatness) * (len(model.hands) - num))
+    random = np.random.default_rng(seed)
+    pair = first + random.permutation(num)[:2]
+    share = random.uniform()
+    a, b = model.hands[pair[0]], model.hands[pair[-1]]
+    return Hand((1.0 - share) * a + share * b, neatness)
+
+
+def gaps_between(model: PenModel, labels: np.ndarray, gap: float) -> np.ndarray:
+    """Returns the white before each character, float[N], if `gap` is that in the mean.
+
+    Args:
+        model: from `load_pen`.
+        labels: int[N], in the order of writing.
+        gap: in heights of an x.
+    """
+    left, right = model.sides[labels].T
+    return gap + left + np.concatenate([[0.0], right[:-1]])
+
+
+def generate_strokes(
+    key: jax.Array,
+    model: PenModel,
+    labels: Iterable[int],
+    hand: Hand,
+    num_steps: int = 10,
+    guidance: float | None = None,
+    solver: Callable[[schedules.Schedule], sampling.Solver] = solvers.unipc,
+    grid: Callable[[schedules.Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
+    num_draws: int = NUM_DRAWS,
+    batch_size: int = 64,
+    with_path: bool = False,
+) -> Iterator[sampling.Sample]:
+    """Yields characters in one hand, batch by batch, as `Sample`s of NumPy arrays.
+
+    Each is the one of a few draws that the judge reads best. Character k is drawn with
+    `jax.random.fold_in(key, k)`, whatever the others are.
+
+    Args:
+        key: random key.
+        model: from `load_pen`.
+        labels: int[N], each in [0, len(model.classes)).
+        hand: from `draw_hand`.
+        num_steps: solver steps, in [1, T] or what the grid allows.
+        guidance: 0 ignores character and hand, 1 follows them, more exaggerates.
+        solver: schedule -> Solver, e.g. `ddim`.
+        grid: (schedule, num_steps) -> descending steps.
+        num_draws: to choose from, >= 1.
+        batch_size: characters per compiled call, >= 1.
+        with_path: without it path is empty.
+
+    Yields:
+        Sample with x_0 float32[n, 60, 3] and path float32[n, num_steps + 1, 60, 3].
+
+    Raises:
+        ValueError: a number is outside its range; on the call, before any work.
+    """
+    labels = np.asarray(list(labels), np.int32)
+    if labels.size and not 0 <= labels.min() <= labels.max() < len(model.classes):
+        got = f"{labels.min()} .. {labels.max()}"
+        raise ValueError(f"labels must be in [0, {len(model.classes)}), got {got}.")
+    for name, number in (("num_draws", num_draws), ("batch_size", batch_size)):
+        if number < 1:
+            raise ValueError(f"{name} must be >= 1, got {number}.")
+    guidance = model.guidance if guidance is None else guidance
+    if not np.isfinite(guidance):
+        raise ValueError(f"guidance must be a finite number, got {guidance}.")
+    times = grid(model.schedule, num_steps)
+    static = model._replace(params=None, schedule=None, hands=None, sides=None)
+    plan = static, solver, num_draws, with_path
+    tables = model.params, model.schedule, times, np.float32(guidance)
+    code = np.asarray(hand.code, np.float32), np.float32(hand.neatness)
+    return _batches(key, labels, code, tables, plan, batch_size)
+
+
+def _batches(key, labels, hand, tables, plan, batch_size):
+    for start in range(0, len(labels), batch_size):
+        index = np.arange(start, start + batch_size)
+        rows = labels[np.minimum(index, len(labels) - 1)]
+        result = _draw_batch(key, index, rows, hand, tables, plan)
+        left = min(batch_size, len(labels) - start)
+        yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
+
+
+@functools.partial(jax.jit, static_argnames="plan")
+def _draw_batch(key, index, labels, hand, tables, plan):
+    params, schedule, times, guidance = tables
+    model, solver, num_draws, with_path = plan
+    code, neatness = hand
+    null = jnp.full(len(code) + NUM_QUALITIES, jnp.nan)
+
+    def denoiser(condition):
+        return sampling.make_denoiser(
+            model.apply, params, schedule, model.prediction, condition, clip=None
+        )
+
+    def draw(key, label):
+        key_style, key_x = jax.random.split(key)
+        # Nobody's letters are all alike: the less neat, the less even.
+        uneven = (1.0 - neatness) * jax.random.normal(key_style, (NUM_QUALITIES - 1,))
+        style = jnp.concatenate([code, 2.0 * neatness[None] - 1.0, uneven])
+        denoise = guide(
+            denoiser(Condition(label, style)),
+            denoiser(Condition(jnp.full_like(label, len(model.classes)), null)),
+            guidance,
+        )
+        return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
+
+    def one(index, label):
+        keys = jax.random.split(jax.random.fold_in(key, index), num_draws)
+        draws = jax.vmap(draw, (0, None))(keys, label)
+        read = jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label]
+        best = jax.tree.map(lambda leaf: leaf[jnp.argmax(read)], draws)
+        return best if with_path else best._replace(path=best.path[:0])
+
+    return jax.vmap(one)(index, labels)
+
+
+@functools.cache
+def make_pen_network(
+    num_classes: int, num_features: int, num_layers: int, num_conditions: int
+) -> hk.Transformed:
+    """Returns the residual perceptron for arrays [B, 60, 3] as (init, apply)."""
+    network = make_residual_mlp(num_classes, num_features, num_layers, num_conditions)
+
+    def init(key, x_t, log_snr, condition):
+        return network.init(key, x_t.reshape(len(x_t), -1), log_snr, condition)
+
+    def apply(params, x_t, log_snr, condition):
+        flat = x_t.reshape(len(x_t), -1)
+        return network.apply(params, flat, log_snr, condition).reshape(x_t.shape)
+
+    return hk.Transformed(init, apply)
+
+
+def build_pen(description: dict[str, Any], params: Any) -> PenModel:
+    """Returns the model that a description and its weights stand for.
+
+    Args:
+        description: classes, num_features, num_layers, num_conditions, judge_features,
+            schedule, num_steps, prediction and guidance.
+        params: of the network and the judge, and the modules "hands" and "spacing".
+
+    Raises:
+        WeightsError: a fact is missing or has a value that is not known here.
+    """
+    try:
+        classes = description["classes"]
+        sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
+        network = make_pen_network(len(classes), *sizes)
+        judge = make_stroke_classifier(len(classes), description["judge_features"])
+        return PenModel(
+            network.apply,
+            {k: v for k, v in params.items() if k not in ("hands", "spacing")},
+            SCHEDULES[description["schedule"]](description["num_steps"]),
+            PREDICTIONS[description["prediction"]],
+            classes,
+            judge.apply,
+            np.asarray(params["hands"]["codes"]),
+            np.asarray(params["spacing"]["sides"]),
+            float(description["guidance"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise storage.WeightsError(
+            f"the weights must describe a model of pen strokes, got {description} "
+            f"(missing or unknown: {error})."
+        ) from error
+
+
+def load_pen(path: str | Path = SHIPPED_PEN) -> PenModel:
+    """Returns the model of pen strokes in a weights file, or the one that ships.
+
+    Raises:
+        WeightsError: the file is missing, truncated, not weights, or of another model.
+    """
+    params, description = storage.load_weights(path)
+    if description.get("model") != "pen":
+        raise storage.WeightsError(
+            f"weights must be of a model of pen strokes, got {path} of another."
+        )
+    model = build_pen(description, params)
+    classes = len(model.classes)
+    storage.check_params(params, _expected(description, model, params), path)
+    if not classes or not len(model.hands):
+        raise storage.WeightsError(f"weights must hold hands, got none in {path}.")
+    return model
+
+
+def _expected(description, model, params):
+    """Returns the tree of shapes that the weights should have."""
+    num_hands, num_codes = np.shape(params["hands"]["codes"])
+    num_classes = len(model.classes)
+    init = functools.partial(init_pen, description=description, num_codes=num_codes)
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    arrays = {"hands": {"codes": (num_hands, num_codes)}}
+    arrays |= {"spacing": {"sides": (num_classes, 2)}}
+    given = {
+        module: {name: jax.ShapeDtypeStruct(shape, jnp.float32)}
+        for module, leaves in arrays.items()
+        for name, shape in leaves.items()
+    }
+    return shapes | given
+
+
+def init_pen(key: jax.Array, description: dict[str, Any], num_codes: int) -> Any:
+    """Returns fresh weights of the network and the judge of a description."""
+    key_network, key_judge = jax.random.split(key)
+    num_classes = len(description["classes"])
+    sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
+    x = jnp.zeros((1, *SHAPE))
+    style = jnp.zeros((1, num_codes + NUM_QUALITIES))
+    condition = Condition(jnp.zeros(1, jnp.int32), style)
+    network = make_pen_network(num_classes, *sizes)
+    judge = make_stroke_classifier(num_classes, description["judge_features"])
+    params = network.init(key_network, x, jnp.zeros(1), condition)
+    return params | judge.init(key_judge, x)
