@@ -9,6 +9,7 @@ RECIPES = {
     "autoencoder": "a VAE or a PCA, whose latents `latent` learns",
     "latent": "diffusion of an autoencoder's latents",
     "distill": "a student that samples in one to four steps",
+    "pen": "diffusion of pen strokes, which draws lines, not pixels",
     "judge": "the classifier that `jdiff evaluate` reads with",
     "mixture": "models made of linear parts, in closed form",
     "points": "diffusion of points in the plane",

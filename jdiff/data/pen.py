@@ -43,7 +43,7 @@ class Pen(NamedTuple):
     has_baseline: np.ndarray
 
 
-_ARRAYS = {
+_ARRAYS: dict[str, tuple[np.dtype, int]] = {
     "points": (np.dtype("int16"), 2),
     "stroke_lengths": (np.dtype("uint16"), 1),
     "num_strokes": (np.dtype("uint8"), 1),
@@ -170,9 +170,9 @@ def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
         wanted = int(arrays[counts].sum(dtype=np.int64))
         if wanted != got:
             raise DataError(f"{path} must hold {wanted} {name}, got {got}.")
-    if arrays["points"].shape[1] != 2:
-        got = list(arrays["points"].shape)
-        raise DataError(f"{path} must hold points [P, 2], got {got}.")
+    shape = list(arrays["points"].shape)
+    if shape[1] != 2:
+        raise DataError(f"{path} must hold points [P, 2], got {shape}.")
     chars = arrays["chars"]
     if not ord(PEN_CHARS[0]) <= chars.min() <= chars.max() <= ord(PEN_CHARS[-1]):
         raise DataError(

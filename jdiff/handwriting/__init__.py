@@ -36,6 +36,7 @@ from jdiff.handwriting.manuscript import pen_frames as pen_frames
 from jdiff.handwriting.manuscript import set_strokes as set_strokes
 from jdiff.handwriting.strokes import MAX_STROKES as MAX_STROKES
 from jdiff.handwriting.strokes import NUM_POINTS as NUM_POINTS
+from jdiff.handwriting.strokes import STROKE_SCALE as STROKE_SCALE
 from jdiff.handwriting.strokes import count_strokes as count_strokes
 from jdiff.handwriting.strokes import decode_strokes as decode_strokes
 from jdiff.handwriting.strokes import encode_strokes as encode_strokes

@@ -1,9 +1,9 @@
 """Pages of pen strokes: where each stroke goes, and the page drawn, whole or growing.
 
-    page = set_strokes(text, glyphs)        # where the pen goes, in pixels
-    draw_strokes(page)                      # uint8[H, W], 255 is ink
-    pen_frames(page, 50)                    # the same, while it is written
-    page.strokes                            # for `save_stroke_svg`, or a plotter
+page = set_strokes(text, glyphs)        # where the pen goes, in pixels
+draw_strokes(page)                      # uint8[H, W], 255 is ink
+pen_frames(page, 50)                    # the same, while it is written
+page.strokes                            # for `save_stroke_svg`, or a plotter
 """
 
 import math
@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-from jdiff.handwriting.ink import ASCENT, DESCENT
+from jdiff.handwriting.ink import ASCENT
 from jdiff.handwriting.layout import (
     BEARING,
     FLUSH_LEFT,
-    JITTER,
     MARGIN,
     Alignment,
     break_lines,
@@ -73,7 +72,7 @@ def set_strokes(
     height: int | None = None,
     margin: float = MARGIN,
     align: Alignment = FLUSH_LEFT,
-    jitter: float = JITTER,
+    jitter: float = 0.0,
     pen: float = STROKE_PEN,
     gaps: np.ndarray | float = GAP,
 ) -> Manuscript:
@@ -83,7 +82,14 @@ def set_strokes(
         text: what the glyphs say; its blanks and line ends are kept.
         glyphs: strokes of each character that is drawn, float[n, 2] with n >= 1, in
             heights of an x, y up from the baseline.
-        cap_height, width, height, margin, align, jitter, pen: as for `typeset`.
+        cap_height: height of a capital on the page, in pixels, > 0.
+        width: of the page, in pixels; by default as wide as the longest line.
+        height: of the page, in pixels; by default as high as the lines need.
+        margin: paper around the text, in heights of a capital, [0.1, 10].
+        align: what becomes of the room that a line leaves free.
+        jitter: how far a glyph may stray from its line beyond what its strokes do, in
+            heights of a capital, [0, 0.1].
+        pen: thickness of a line, in heights of a capital, (0, 0.5].
         gaps: from the ink of each character to that of the one before it, float[N], in
             heights of an x. Where lines would touch there is more, in holes less.
 
@@ -118,9 +124,7 @@ def set_strokes(
     if width is None:
         inked = max(stroke[:, 0].max() for stroke in strokes)
         width = math.ceil(cap_height * margin + inked)
-    height = page_height(
-        len(lines), cap_height, width, height, margin, LINE_HEIGHT
-    )
+    height = page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT)
     return Manuscript(height, width, strokes, pen * cap_height)
 
 
@@ -138,7 +142,9 @@ def pen_frames(page: Manuscript, num_frames: int) -> Iterator[np.ndarray]:
     """
     total = sum(_length(stroke, page.pen) for stroke in page.strokes)
     for k in range(1, num_frames + 1):
-        yield draw_strokes(page, math.inf if k == num_frames else total * k / num_frames)
+        yield draw_strokes(
+            page, math.inf if k == num_frames else total * k / num_frames
+        )
 
 
 def curve(stroke: np.ndarray) -> np.ndarray:
@@ -191,11 +197,14 @@ def _length(stroke: np.ndarray, pen: float) -> float:
 
 
 def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Returns the gap before each character, float[N]: as asked for, but no lines touch.
+    """Returns the gap before each character, as asked for but where lines touch.
 
     Args:
         edges: from `_edges`, float[N, 2, bands].
         gaps: asked for, float[N].
+
+    Returns:
+        float[N].
     """
     starts, ends = edges[:, 0].min(1), edges[:, 1].max(1)
     left = edges[1:, 0] - starts[1:, None]
@@ -212,7 +221,9 @@ def _edges(glyph: Sequence[np.ndarray]) -> np.ndarray:
         float[2, bands]; +inf and -inf where there is no ink within reach.
     """
     points = [
-        stroke if len(stroke) == 1 else resample(stroke, 2 + int(_extent(stroke) / 0.05))
+        stroke
+        if len(stroke) == 1
+        else resample(stroke, 2 + int(_extent(stroke) / 0.05))
         for stroke in glyph
     ]
     x, y = np.concatenate(points).T

@@ -17,7 +17,7 @@ MAX_STROKES = 6
 
 # Standard deviations of x and y over all hands and characters, about: arrays are near
 # N(0, 1), as the noise is. The middle of a character lies at half the height of an x.
-SCALE = 0.7
+STROKE_SCALE = 0.7
 MIDDLE = 0.6
 PEN_SCALE = 0.7  # how much the number of strokes counts beside their shape
 
@@ -43,7 +43,7 @@ def encode_strokes(strokes: Sequence[np.ndarray]) -> np.ndarray:
     num = NUM_POINTS // len(strokes)
     points = np.concatenate([resample(stroke, num) for stroke in strokes])
     left, right = points[:, 0].min(), points[:, 0].max()
-    points = (points - [(left + right) / 2, MIDDLE]) / SCALE
+    points = (points - [(left + right) / 2, MIDDLE]) / STROKE_SCALE
     pen = PEN_SCALE * _PENS[len(strokes) - 1][:, None]
     return np.concatenate([points, pen], 1).astype(np.float32)
 
@@ -57,7 +57,7 @@ def decode_strokes(array: np.ndarray) -> list[np.ndarray]:
     Args:
         array: float[60, 3], from `encode_strokes` or from a denoiser.
     """
-    points = array[:, :2] * SCALE + [0.0, MIDDLE]
+    points = array[:, :2] * STROKE_SCALE + [0.0, MIDDLE]
     points[:, 0] -= points[:, 0].min()
     strokes = np.split(points.astype(np.float32), count_strokes(array))
     return [_settle(stroke) for stroke in strokes]

@@ -64,6 +64,15 @@ class PenModel(NamedTuple):
     guidance: float = 2.0
 
 
+class _Static(NamedTuple):
+    """What of a model is compiled into a program."""
+
+    apply: Callable[..., jax.Array]
+    judge: Callable[..., jax.Array]
+    prediction: diffusion.Prediction
+    num_classes: int
+
+
 class Hand(NamedTuple):
     """Who writes: a code, float[E], and neatness in [0, 1], where 1 is a teacher's."""
 
@@ -155,7 +164,7 @@ def generate_strokes(
     if not np.isfinite(guidance):
         raise ValueError(f"guidance must be a finite number, got {guidance}.")
     times = grid(model.schedule, num_steps)
-    static = model._replace(params=None, schedule=None, hands=None, sides=None)
+    static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
     plan = static, solver, num_draws, with_path
     tables = model.params, model.schedule, times, np.float32(guidance)
     code = np.asarray(hand.code, np.float32), np.float32(hand.neatness)
@@ -190,7 +199,7 @@ def _draw_batch(key, index, labels, hand, tables, plan):
         style = jnp.concatenate([code, 2.0 * neatness[None] - 1.0, uneven])
         denoise = guide(
             denoiser(Condition(label, style)),
-            denoiser(Condition(jnp.full_like(label, len(model.classes)), null)),
+            denoiser(Condition(jnp.full_like(label, model.num_classes), null)),
             guidance,
         )
         return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
@@ -301,5 +310,5 @@ def init_pen(key: jax.Array, description: dict[str, Any], num_codes: int) -> Any
     condition = Condition(jnp.zeros(1, jnp.int32), style)
     network = make_pen_network(num_classes, *sizes)
     judge = make_stroke_classifier(num_classes, description["judge_features"])
-    params = network.init(key_network, x, jnp.zeros(1), condition)
-    return params | judge.init(key_judge, x)
+    params: dict[str, Any] = dict(network.init(key_network, x, jnp.zeros(1), condition))
+    return params | dict(judge.init(key_judge, x))
