@@ -1,11 +1,11 @@
-"""Pages of pen strokes: where each stroke goes, and the page drawn, whole or growing.
+"""Pages of pen strokes: where each character goes, and the page drawn.
 
-page = set_strokes(text, glyphs)        # where the pen goes, in pixels
-draw_strokes(page)                      # uint8[H, W], 255 is ink
-pen_frames(page, 50)                    # the same, while it is written
-page.strokes                            # for `save_stroke_svg`, or a plotter
+layout = set_strokes(text, glyphs)      # from the finished characters
+page = stroke_page(layout, glyphs)      # page.image, page.strokes
+pen_frames(page)                        # the page while it is written
 """
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -27,13 +27,17 @@ from jdiff.handwriting.layout import (
     read_words,
     stray,
 )
+from jdiff.handwriting.page import MAX_BYTES, Page
 from jdiff.handwriting.strokes import resample
 from jdiff.handwriting.text import BLANKS
+from jdiff.images import on_paper
 
 CAP_HEIGHT = 1.8  # of a capital in heights of an x: the tall ones of most hands
 STROKE_PEN = 0.085  # thickness of a line, in heights of a capital
 LINE_HEIGHT = 2.4  # the same
 WORD_SPACE = 0.6  # the same
+
+NUM_FRAMES = 100  # of a page while it is written
 
 # Distances in heights of an x.
 GAP = 0.36  # between the ink of two letters, as people leave in the mean
@@ -45,22 +49,25 @@ _REACH = 2  # bands up and down in which lines keep their distance
 
 _OVERSAMPLING = 4
 _DOT = 1.3  # pens across a dot
-_STEP = 0.35  # pixels from point to point, at most, where a curve is drawn
 
 
-class Manuscript(NamedTuple):
-    """A page of strokes; lengths are in pixels.
+class StrokeLayout(NamedTuple):
+    """Where each character goes; lengths are in pixels.
 
     Attributes:
-        height, width: of the page.
-        strokes: points (x, y) of each, float64[n, 2], y DOWN from the top, in the order
-            in which they are written; a dot is one point.
+        height: of the page.
+        width: of the page.
+        left: where x = 0 of each character is, float[N].
+        baseline: from the top of the page, of each character, float[N].
+        unit: height of an x.
         pen: thickness of a line.
     """
 
     height: int
     width: int
-    strokes: list[np.ndarray]
+    left: np.ndarray
+    baseline: np.ndarray
+    unit: float
     pen: float
 
 
@@ -75,8 +82,8 @@ def set_strokes(
     jitter: float = 0.0,
     pen: float = STROKE_PEN,
     gaps: np.ndarray | float = GAP,
-) -> Manuscript:
-    """Returns the page on which strokes stand as lines of text; see `typeset`.
+) -> StrokeLayout:
+    """Returns where characters of strokes stand as lines of text; see `typeset`.
 
     Args:
         text: what the glyphs say; its blanks and line ends are kept.
@@ -115,85 +122,140 @@ def set_strokes(
     baseline = margin + ASCENT + row * LINE_HEIGHT + jitter * stray(len(left))
     unit = cap_height / CAP_HEIGHT
     x = cap_height * (left + margin) - unit * starts
-    y = cap_height * baseline
-    strokes = [
-        np.stack([x[k] + unit * stroke[:, 0], y[k] - unit * stroke[:, 1]], 1)
-        for k, glyph in enumerate(glyphs)
-        for stroke in glyph
-    ]
     if width is None:
-        inked = max(stroke[:, 0].max() for stroke in strokes)
-        width = math.ceil(cap_height * margin + inked)
-    height = page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT)
-    return Manuscript(height, width, strokes, pen * cap_height)
+        width = math.ceil(cap_height * margin + (x + unit * ends).max())
+    return StrokeLayout(
+        page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT),
+        width,
+        x,
+        cap_height * baseline,
+        unit,
+        pen * cap_height,
+    )
 
 
-def draw_strokes(page: Manuscript, length: float = math.inf) -> np.ndarray:
-    """Returns the page, uint8[H, W], 255 is ink, after a length of pen in pixels."""
-    return _reduce(_draw(page, page.strokes, length), page)
+def stroke_page(
+    layout: StrokeLayout,
+    glyphs: Sequence[Sequence[np.ndarray]],
+    path: Sequence[Sequence[Sequence[np.ndarray]]] | None = None,
+    steps: Sequence[int] | None = None,
+) -> Page:
+    """Returns the page of characters of strokes.
 
-
-def pen_frames(page: Manuscript, num_frames: int) -> Iterator[np.ndarray]:
-    """Yields the page while it is written, uint8[H, W]; the last is the whole page.
+    A page that is too large for all its frames keeps evenly spaced ones, and the last.
 
     Args:
-        page: from `set_strokes`.
-        num_frames: F >= 1, equally far apart along the pen's way.
+        layout: from `set_strokes`.
+        glyphs: strokes of each character, float[n, 2].
+        path: their states, for an animation, F times as many, the glyphs last.
+        steps: which step each state is, int[F].
     """
-    total = sum(_length(stroke, page.pen) for stroke in page.strokes)
-    for k in range(1, num_frames + 1):
-        yield draw_strokes(
-            page, math.inf if k == num_frames else total * k / num_frames
-        )
+    strokes = place_strokes(layout, glyphs)
+    image = on_paper(draw_strokes(strokes, layout.pen, layout.height, layout.width))
+    frames = None
+    if path is not None:
+        thinned = slice(None, None, -max(1, -(-len(path) * image.size // MAX_BYTES)))
+        path = path[thinned][::-1]
+        steps = None if steps is None else steps[thinned][::-1]
+        frames = functools.partial(_noise_frames, layout, path)
+    return Page(image, frames, steps, strokes, layout.pen)
 
 
-def curve(stroke: np.ndarray) -> np.ndarray:
-    """Returns the Bezier curve through the points of a stroke, float[3 n - 2, 2].
+def place_strokes(
+    layout: StrokeLayout, glyphs: Sequence[Sequence[np.ndarray]]
+) -> list[np.ndarray]:
+    """Returns strokes on the page in the order of writing, float[n, 2] of (x, y).
 
-    Catmull & Rom 1974: at each point it goes as from the point before to the next one.
-    Every third point is of the stroke, the two between are controls.
+    Args:
+        layout: from `set_strokes`.
+        glyphs: strokes of each character, float[n, 2].
     """
-    padded = np.concatenate([stroke[:1], stroke, stroke[-1:]])
-    slope = (padded[2:] - padded[:-2]) / 6
-    points = np.empty((3 * len(stroke) - 2, 2))
-    points[::3] = stroke
-    points[1::3] = stroke[:-1] + slope[:-1]
-    points[2::3] = stroke[1:] - slope[1:]
-    return points
+    return [
+        np.stack([x + layout.unit * stroke[:, 0], y - layout.unit * stroke[:, 1]], 1)
+        for x, y, glyph in zip(layout.left, layout.baseline, glyphs, strict=True)
+        for stroke in glyph
+    ]
 
 
-def _draw(page, strokes, length) -> Image.Image:
-    """Returns strokes on a large page, as far as the pen's length goes."""
+def pen_frames(page: Page, num_frames: int = NUM_FRAMES) -> Iterator[np.ndarray]:
+    """Yields a page while it is written, dark on white, uint8[H, W], the whole last.
+
+    Args:
+        page: of strokes.
+        num_frames: F >= 1, equally far apart on the pen's way; fewer of a large page.
+
+    Raises:
+        ValueError: the page is not of strokes.
+    """
+    if page.strokes is None:
+        raise ValueError("the page must be one of strokes, got one of images.")
+    num_frames = max(1, min(num_frames, MAX_BYTES // page.image.size))
+    total = sum(_length(stroke, page.pen_width) for stroke in page.strokes)
+    for k in range(1, num_frames):
+        strokes = _cut(page.strokes, page.pen_width, total * k / num_frames)
+        yield on_paper(draw_strokes(strokes, page.pen_width, *page.image.shape))
+    yield page.image
+
+
+def draw_strokes(
+    strokes: Sequence[np.ndarray], pen: float, height: int, width: int
+) -> np.ndarray:
+    """Returns strokes as ink, uint8[H, W], 255 where it is.
+
+    Args:
+        strokes: points (x, y) in pixels, y down, float[n, 2]; one point is a dot.
+        pen: thickness of a line in pixels.
+        height: H.
+        width: W.
+    """
     scale = _OVERSAMPLING
-    image = Image.new("L", (page.width * scale, page.height * scale), 0)
-    draw = ImageDraw.Draw(image)
+    page = np.zeros((height, width), np.uint8)
     for stroke in strokes:
-        if length <= 0:
-            break
-        share = length / _length(stroke, page.pen)
-        length -= _length(stroke, page.pen)
-        points = stroke
-        if share < 1:
-            points = stroke[: max(1, math.ceil(share * len(stroke)))]
-        radius = page.pen * scale / 2 * (_DOT if len(stroke) == 1 else 1.0)
+        radius = pen / 2 * (_DOT if len(stroke) == 1 else 1.0)
+        low = np.floor(stroke.min(0) - radius - 1).astype(int).clip(0)
+        high = np.ceil(stroke.max(0) + radius + 1).astype(int)
+        high = np.minimum(high, (width, height))
+        if (high <= low).any():
+            continue
+        size = tuple((scale * (high - low)).tolist())
+        image = Image.new("L", size)
         # Pixels are numbered by their middle.
-        points = points * scale - 0.5
-        line = [(x, y) for x, y in points.tolist()]
-        if len(line) > 1:
-            draw.line(line, fill=255, width=max(1, round(2 * radius)), joint="curve")
-        for x, y in line:
-            box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, fill=255)
-    return image
+        line = [(x, y) for x, y in ((stroke - low) * scale - 0.5).tolist()]
+        _draw_line(ImageDraw.Draw(image), line, radius * scale)
+        small = image.resize(tuple((high - low).tolist()), Image.Resampling.BOX)
+        window = page[low[1] : high[1], low[0] : high[0]]
+        np.maximum(window, np.asarray(small), out=window)
+    return page
 
 
-def _reduce(image: Image.Image, page: Manuscript) -> np.ndarray:
-    return np.asarray(image.resize((page.width, page.height), Image.Resampling.BOX))
+def _draw_line(draw, line, radius) -> None:
+    if len(line) > 1:
+        draw.line(line, fill=255, width=max(1, round(2 * radius)))
+    for x, y in line:  # round joints and ends
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
+
+
+def _noise_frames(layout: StrokeLayout, path) -> Iterator[np.ndarray]:
+    for glyphs in path:
+        strokes = place_strokes(layout, glyphs)
+        yield on_paper(draw_strokes(strokes, layout.pen, layout.height, layout.width))
 
 
 def _length(stroke: np.ndarray, pen: float) -> float:
     """Returns how long the pen is at a stroke; lifting it takes time, too."""
     return pen + float(np.hypot(*np.diff(stroke, axis=0).T).sum())
+
+
+def _cut(strokes: Sequence[np.ndarray], pen: float, length: float) -> list[np.ndarray]:
+    """Returns the strokes that a length of the pen's way is enough for."""
+    written = []
+    for stroke in strokes:
+        share = length / _length(stroke, pen)
+        if share < 1:
+            return [*written, stroke[: max(1, math.ceil(share * len(stroke)))]]
+        written.append(stroke)
+        length -= _length(stroke, pen)
+    return written
 
 
 def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:

@@ -108,6 +108,9 @@ def save_page(
     match path.suffix.lower():
         case ".png":
             formats.save_png(path, page.image, ink, paper, dpi)
+        case ".svg" if page.strokes is not None:
+            shape, pen = page.image.shape, page.pen_width
+            svg.save_stroke_svg(path, page.strokes, pen, shape, ink, paper, dpi)
         case ".svg":
             svg.save_svg(path, page.image, ink, paper, dpi)
         case ".gif":

@@ -21,6 +21,7 @@ STROKE_SCALE = 0.7
 MIDDLE = 0.6
 PEN_SCALE = 0.7  # how much the number of strokes counts beside their shape
 
+CALM = 0.045  # heights of an x over which tremor is smoothed away
 _DOT = 0.12  # a stroke that reaches less far is a dot
 
 
@@ -48,7 +49,9 @@ def encode_strokes(strokes: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([points, pen], 1).astype(np.float32)
 
 
-def decode_strokes(array: np.ndarray) -> list[np.ndarray]:
+def decode_strokes(
+    array: np.ndarray, finished: np.ndarray | None = None
+) -> list[np.ndarray]:
     """Returns the strokes of an array, float32[60 / n, 2] each; dots are one point.
 
     There are as many strokes as the pen's column as a whole says. The ink begins at
@@ -56,10 +59,12 @@ def decode_strokes(array: np.ndarray) -> list[np.ndarray]:
 
     Args:
         array: float[60, 3], from `encode_strokes` or from a denoiser.
+        finished: what a noisy array is going to be, float[60, 3]: it says how many
+            strokes there are, and where x = 0 is.
     """
-    points = array[:, :2] * STROKE_SCALE + [0.0, MIDDLE]
-    points[:, 0] -= points[:, 0].min()
-    strokes = np.split(points.astype(np.float32), count_strokes(array))
+    last = array if finished is None else finished
+    points = (array[:, :2] - [last[:, 0].min(), 0.0]) * STROKE_SCALE + [0.0, MIDDLE]
+    strokes = np.split(points.astype(np.float32), count_strokes(last))
     return [_settle(stroke) for stroke in strokes]
 
 
@@ -85,7 +90,20 @@ def resample(stroke: np.ndarray, num: int) -> np.ndarray:
     return np.stack([np.interp(where, along, column) for column in stroke.T], 1)
 
 
-def smooth(stroke: np.ndarray, scale: float = 0.045) -> np.ndarray:
+def restyle(stroke: np.ndarray, slant: float, width: float, calm: float) -> np.ndarray:
+    """Returns a stroke in another style, float[n, 2].
+
+    Args:
+        stroke: points equally spaced along it, float[n, 2], n >= 1.
+        slant: x that is added per height.
+        width: factor of x.
+        calm: standard deviation of the Gaussian of `smooth`, in heights of an x: more
+            is rounder.
+    """
+    return smooth(stroke, calm) @ np.array([[width, 0.0], [slant, 1.0]])
+
+
+def smooth(stroke: np.ndarray, scale: float = CALM) -> np.ndarray:
     """Returns a stroke without tremor, float[n, 2]: a Gaussian along it, ends kept.
 
     Args:

@@ -1,10 +1,12 @@
-"""Pages as outlines: the edge of the ink as smooth curves, in an SVG file."""
+"""Pages as SVG files: outlines of the ink, or centre lines of the pen, as curves."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
 from jdiff.handwriting.formats import BLACK, WHITE, Colour, check_grey, dpi_option
+from jdiff.handwriting.strokes import resample
 from jdiff.storage import atomic_write, check_output
 
 _LEVEL = 127.5  # ink is darker
@@ -38,18 +40,88 @@ def save_svg(
     Raises:
         ValueError: an argument is not as described.
     """
+    curves = "".join(map(_curve, trace_outlines(page)))
+    ink_path = f'<path {_fill(ink)} fill-rule="evenodd" d="{curves}"/>\n'
+    _write(path, ink_path, page.shape, paper, dpi)
+
+
+def save_stroke_svg(
+    path: str | os.PathLike,
+    strokes: Sequence[np.ndarray],
+    pen_width: float,
+    shape: tuple[int, ...],
+    ink: Colour = BLACK,
+    paper: Colour = WHITE,
+    dpi: float | None = None,
+) -> None:
+    """Writes centre lines of a pen as an SVG file, a <path> a stroke, in their order.
+
+    Browsers draw them as thick as the pen; plotters follow them.
+
+    Args:
+        path: a name that ends in .svg, in a folder that exists.
+        strokes: points (x, y) in pixels from the top left, float[n, 2]; one point is a
+            dot.
+        pen_width: in pixels.
+        shape: (H, W) of the page, in pixels.
+        ink: the colour of the strokes.
+        paper: that of the ground; there is none if its alpha is 0.
+        dpi: as for `save_svg`.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    lines = "".join(f'<path d="{_stroke(stroke)}"/>\n' for stroke in strokes)
+    pen = (
+        f'fill="none" {_fill(ink).replace("fill", "stroke")} '
+        f'stroke-width="{pen_width * _UNITS:.6g}" stroke-linecap="round" '
+        'stroke-linejoin="round"'
+    )
+    _write(path, f"<g {pen}>\n{lines}</g>\n", shape, paper, dpi)
+
+
+def curve(stroke: np.ndarray) -> np.ndarray:
+    """Returns the Bezier curve through the points of a stroke, float[3 n - 2, 2].
+
+    At each point it goes as from the point before to the next one (Catmull & Rom 1974).
+    Every third point is of the stroke, the two between are controls.
+    """
+    padded = np.concatenate([stroke[:1], stroke, stroke[-1:]])
+    slope = (padded[2:] - padded[:-2]) / 6
+    points = np.empty((3 * len(stroke) - 2, 2))
+    points[::3] = stroke
+    points[1::3] = stroke[:-1] + slope[:-1]
+    points[2::3] = stroke[1:] - slope[1:]
+    return points
+
+
+def _write(path, content, shape, paper, dpi) -> None:
+    """Writes what an SVG file shows on its paper, whole or not at all."""
     path = check_output(path, ".svg")
     unit = "in" if dpi_option(dpi) else ""
-    curves = "".join(map(_curve, trace_outlines(page)))
-    height, width = page.shape
+    height, width = shape
     size = [f"{side / (dpi or 1):.6g}{unit}" for side in (width, height)]
     ground = f'<rect width="100%" height="100%" {_fill(paper)}/>\n' if paper[3] else ""
     with atomic_write(path) as draft:
         draft.write_text(
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" '
             f'height="{size[1]}" viewBox="0 0 {width * _UNITS} {height * _UNITS}">\n'
-            f'{ground}<path {_fill(ink)} fill-rule="evenodd" d="{curves}"/>\n</svg>\n'
+            f"{ground}{content}</svg>\n"
         )
+
+
+def _stroke(stroke: np.ndarray) -> str:
+    """Returns a stroke as SVG path data; a dot is a line of no length."""
+    if len(stroke) > 2:
+        # More points than that make a file larger, not a line smoother.
+        length = np.hypot(*np.diff(stroke, axis=0).T).sum()
+        stroke = resample(stroke, int(np.clip(length / _SPACING, 3, len(stroke))))
+    points = np.rint(_UNITS * curve(stroke)).astype(int)
+    x, y = points[0]
+    if len(points) == 1:
+        return f"M{x} {y}h0"
+    steps = points[1:] - np.repeat(points[:-1:3], 3, axis=0)
+    return f"M{x} {y}c" + " ".join(map(str, steps.ravel().tolist())).replace(" -", "-")
 
 
 def trace_outlines(page: np.ndarray) -> list[np.ndarray]:

@@ -1,11 +1,45 @@
 """Characters to labels and back."""
 
+import unicodedata
 from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
 
+_SIBLINGS = {
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u2039\u203a", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u201f\u2033\u00ab\u00bb", '"'),
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"),
+    **dict.fromkeys("\u00ad\u200b\u200c\u200d\u2060\ufeff", ""),
+    **dict.fromkeys("\u2028\u2029\u0085", "\n"),
+    "\u2022": "*",
+    "\u00b7": "*",
+    "\u00d7": "x",
+    "\u2044": "/",
+}
 BLANKS = str.maketrans("", "", " \t\r\n")  # a table for str.translate
+
+
+def to_ascii(text: str) -> str:
+    """Returns a text with typographic characters as those of a keyboard.
+
+    Curly quotes, dashes, the ellipsis, no-break and other spaces, ligatures, full-width
+    letters; invisible marks are left out. What has no sibling stays.
+
+    >>> to_ascii("\u201cFine\u201d \u2013 that\u2019s \ufb01ne\u2026")
+    '"Fine" - that\'s fine...'
+    """
+    return "".join(map(_to_ascii, text))
+
+
+def _to_ascii(char: str) -> str:
+    if char.isascii():
+        return char
+    if char in _SIBLINGS:
+        return _SIBLINGS[char]
+    # Ligatures, full-width letters and widths of spaces; no accents, no fractions.
+    compatible = unicodedata.normalize("NFKC", char)
+    return compatible if compatible.isascii() else char
 
 
 def encode(text: str, classes: Sequence[str]) -> np.ndarray:
