@@ -6,17 +6,17 @@ A text becomes labels, labels become glyphs by diffusion, and glyphs become a pa
     handwriting.save_page("letter.png", page)
 """
 
+import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 
-from jdiff import handwriting, images, models
+from jdiff import handwriting, images, models, solvers
 from jdiff.handwriting import (
     FLUSH_LEFT,
-    JITTER,
     MARGIN,
     MAX_STYLE,
     PEN,
@@ -37,13 +37,18 @@ _STYLE_ARGUMENTS = ("slant", "weight", "letter_width", "roundness")
 # A pen is thicker by this factor per standard deviation of weight, as in EMNIST.
 PEN_OF_WEIGHT = 1.25
 
+# What a standard deviation of style does to strokes.
+SHEAR_OF_SLANT = 0.1
+STRETCH_OF_WIDTH = 1.07
+CALM_OF_ROUNDNESS = 0.3
+
 # More frames than this make an animation larger, not smoother.
 MAX_FRAMES = 41
 
 
 def write(
     text: str,
-    model: str | Path | models.Model = "latent",
+    model: str | Path | models.Model | models.PenModel = "latent",
     *,
     seed: int = SEED,
     slant: float | None = None,
@@ -60,7 +65,9 @@ def write(
     size: float = CAP_HEIGHT,
     margin: float = MARGIN,
     align: Alignment = FLUSH_LEFT,
-    jitter: float = JITTER,
+    jitter: float | None = None,
+    neatness: float | None = None,
+    draws: int | None = None,
     animate: bool = False,
     progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None = None,
 ) -> Page:
@@ -71,9 +78,9 @@ def write(
 
     Args:
         text: what to write, at most 10,000 characters; "\n" begins a new line.
-        model: a model, a file of weights, or the name of weights that ship: "latent",
-            "unet", "distilled" or "mixture". Up to 4 steps, "latent" means "distilled"
-            unless a solver or guidance is given.
+        model: a model, a file of weights, or the name of weights that ship: "pen",
+            which draws strokes, "latent", "unet", "distilled" or "mixture". Up to 4
+            steps, "latent" means "distilled" unless a solver or guidance is given.
         seed: of the glyphs, and of the style unless style_seed is given, [0, 2^32).
         slant: of the hand, in standard deviations from the average one, in [-3, 3]:
             -3 leans to the left, 3 to the right. None: `style_seed` chooses.
@@ -93,7 +100,12 @@ def write(
         margin: paper around the text, in heights of a capital, [0.1, 10].
         align: one of the `Alignment`s in `jdiff.handwriting`.
         jitter: how far a glyph may stray from its line, in heights of a capital,
-            [0, 0.1]; 0 is a ruler.
+            [0, 0.1]; 0 is a ruler. By default 0.06, and 0 of strokes, which stray
+            themselves.
+        neatness: of a hand that writes strokes, from a doctor's, 0, to a teacher's, 1;
+            by default 0.9.
+        draws: of each character of strokes, the best of which is written, >= 1; by
+            default 4.
         animate: whether the page keeps the path out of noise as frames.
         progress: (batches, number of glyphs) -> the same batches; shows how far it is.
 
@@ -109,20 +121,49 @@ def write(
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}.")
     layout: dict[str, Any] = {"cap_height": size, "width": width, "height": height}
-    layout |= {"margin": margin, "jitter": jitter}
+    layout |= {"margin": margin} | ({} if jitter is None else {"jitter": jitter})
+    pen = models.find_pen(model)
+    text = text if pen is None else handwriting.to_ascii(text)
     handwriting.check_page(text, **layout)
+    layout |= {"align": align}
     given = (slant, weight, letter_width, roundness)
     chosen = _choose_style(given, seed if style_seed is None else style_seed)
-    if not isinstance(model, models.Model):
-        model = models.load_model(
-            models.suit_steps(model, steps, solver=solver, guidance=guidance)
+    key = jax.random.key(seed)
+    frames = np.unique(np.linspace(0, steps, MAX_FRAMES).round().astype(int))
+    batches: Iterable[Sample]
+    if pen is not None:
+        hand_seed = seed if style_seed is None else style_seed
+        neatness = models.NEATNESS if neatness is None else neatness
+        labels = handwriting.encode(text, pen.classes)
+        batches = models.generate_strokes(
+            key,
+            pen,
+            labels,
+            models.draw_hand(pen, hand_seed, neatness),
+            steps,
+            guidance,
+            solver or solvers.unipc,
+            grid,
+            models.NUM_DRAWS if draws is None else draws,
+            with_path=animate,
         )
+        if progress is not None:
+            batches = progress(batches, len(labels))
+        layout["gaps"] = models.gaps_between(pen, labels, handwriting.GAP)
+        times = np.asarray(grid(pen.schedule, steps))[frames] if animate else None
+        return _stroke_page(text, batches, given, layout, frames, times)
+    _check_no_strokes(neatness=neatness, draws=draws)
+    if not isinstance(model, models.Model):
+        name = models.suit_steps(
+            cast(str, model), steps, solver=solver, guidance=guidance
+        )
+        model = models.load_model(name)
     labels = _encode(text, model)
     if not model.has_style:
         _check_no_style(given, style_seed)
     style = chosen if model.has_style else None
-    batches: Iterable[Sample] = models.generate(
-        jax.random.key(seed),
+    batches = models.generate(
+        key,
         model,
         labels,
         steps,
@@ -134,17 +175,56 @@ def write(
     )
     if progress is not None:
         batches = progress(batches, len(labels))
-    frames = np.unique(np.linspace(0, steps, MAX_FRAMES).round().astype(int))
     glyphs, path = _to_bytes(batches, frames if animate else None)
     if style is not None:
         pen = PEN * PEN_OF_WEIGHT ** style[STYLES.index("weight")]
         layout |= {"pen": pen}
     return handwriting.glyph_page(
-        handwriting.typeset(text, glyphs, align=align, **layout),
+        handwriting.typeset(text, glyphs, **layout),
         glyphs,
         path,
         np.asarray(grid(model.schedule, steps))[frames] if animate else None,
     )
+
+
+def _stroke_page(
+    text: str,
+    batches: Iterable[Sample],
+    style: tuple[float | None, ...],
+    layout: dict[str, Any],
+    frames: np.ndarray,
+    times: np.ndarray | None,
+) -> Page:
+    """Returns the page of characters of strokes, in a hand that style changes."""
+    slant, weight, width, roundness = (value or 0.0 for value in style)
+    restyle = functools.partial(
+        handwriting.restyle,
+        slant=SHEAR_OF_SLANT * slant,
+        width=STRETCH_OF_WIDTH**width,
+        calm=handwriting.CALM * (1.0 + CALM_OF_ROUNDNESS * roundness),
+    )
+
+    def decode(array, finished=None):
+        return list(map(restyle, handwriting.decode_strokes(array, finished)))
+
+    samples = list(batches)
+    arrays = np.concatenate([batch.x_0 for batch in samples])
+    glyphs = list(map(decode, arrays))
+    pen = handwriting.STROKE_PEN * PEN_OF_WEIGHT**weight
+    placed = handwriting.set_strokes(text, glyphs, pen=pen, **layout)
+    if times is None:
+        return handwriting.stroke_page(placed, glyphs)
+    paths = np.concatenate([batch.path[:, frames] for batch in samples])
+    path = [list(map(decode, states, arrays)) for states in paths.swapaxes(0, 1)]
+    return handwriting.stroke_page(placed, glyphs, path, times.tolist())
+
+
+def _check_no_strokes(**options: float | None) -> None:
+    used = [name for name, value in options.items() if value is not None]
+    if used:
+        raise ValueError(
+            f"the model draws no strokes (pen does), got {', '.join(used)}."
+        )
 
 
 def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:

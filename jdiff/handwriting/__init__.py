@@ -22,8 +22,8 @@ from jdiff.handwriting.layout import typeset as typeset
 from jdiff.handwriting.manuscript import GAP as GAP
 from jdiff.handwriting.manuscript import STROKE_PEN as STROKE_PEN
 from jdiff.handwriting.manuscript import StrokeLayout as StrokeLayout
+from jdiff.handwriting.manuscript import animate_pen as animate_pen
 from jdiff.handwriting.manuscript import draw_strokes as draw_strokes
-from jdiff.handwriting.manuscript import pen_frames as pen_frames
 from jdiff.handwriting.manuscript import place_strokes as place_strokes
 from jdiff.handwriting.manuscript import set_strokes as set_strokes
 from jdiff.handwriting.manuscript import stroke_page as stroke_page

@@ -177,8 +177,8 @@ def place_strokes(
     ]
 
 
-def pen_frames(page: Page, num_frames: int = NUM_FRAMES) -> Iterator[np.ndarray]:
-    """Yields a page while it is written, dark on white, uint8[H, W], the whole last.
+def animate_pen(page: Page, num_frames: int = NUM_FRAMES) -> Page:
+    """Returns the page with an animation in which the pen writes it.
 
     Args:
         page: of strokes.
@@ -188,12 +188,18 @@ def pen_frames(page: Page, num_frames: int = NUM_FRAMES) -> Iterator[np.ndarray]
         ValueError: the page is not of strokes.
     """
     if page.strokes is None:
-        raise ValueError("the page must be one of strokes, got one of images.")
+        raise ValueError("the page must be of strokes, got one of images.")
+    frames = functools.partial(_pen_frames, page._replace(frames=None), num_frames)
+    return page._replace(frames=frames, steps=None)
+
+
+def _pen_frames(page: Page, num_frames: int) -> Iterator[np.ndarray]:
     num_frames = max(1, min(num_frames, MAX_BYTES // page.image.size))
-    total = sum(_length(stroke, page.pen_width) for stroke in page.strokes)
+    strokes = page.strokes or []
+    total = sum(_length(stroke, page.pen_width) for stroke in strokes)
     for k in range(1, num_frames):
-        strokes = _cut(page.strokes, page.pen_width, total * k / num_frames)
-        yield on_paper(draw_strokes(strokes, page.pen_width, *page.image.shape))
+        part = _cut(strokes, page.pen_width, total * k / num_frames)
+        yield on_paper(draw_strokes(part, page.pen_width, *page.image.shape))
     yield page.image
 
 
@@ -236,9 +242,13 @@ def _draw_line(draw, line, radius) -> None:
 
 
 def _noise_frames(layout: StrokeLayout, path) -> Iterator[np.ndarray]:
+    finished = sum(map(_extent, place_strokes(layout, path[-1])))
     for glyphs in path:
         strokes = place_strokes(layout, glyphs)
-        yield on_paper(draw_strokes(strokes, layout.pen, layout.height, layout.width))
+        # A scribble is drawn with a finer pen: about as much ink as the text has.
+        share = np.clip(finished / max(sum(map(_extent, strokes)), 1e-6), 0.2, 1.0)
+        pen = layout.pen * float(share)
+        yield on_paper(draw_strokes(strokes, pen, layout.height, layout.width))
 
 
 def _length(stroke: np.ndarray, pen: float) -> float:
@@ -248,7 +258,7 @@ def _length(stroke: np.ndarray, pen: float) -> float:
 
 def _cut(strokes: Sequence[np.ndarray], pen: float, length: float) -> list[np.ndarray]:
     """Returns the strokes that a length of the pen's way is enough for."""
-    written = []
+    written: list[np.ndarray] = []
     for stroke in strokes:
         share = length / _length(stroke, pen)
         if share < 1:

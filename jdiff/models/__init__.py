@@ -30,6 +30,7 @@ from jdiff.models.pen import Hand as Hand
 from jdiff.models.pen import PenModel as PenModel
 from jdiff.models.pen import build_pen as build_pen
 from jdiff.models.pen import draw_hand as draw_hand
+from jdiff.models.pen import find_pen as find_pen
 from jdiff.models.pen import gaps_between as gaps_between
 from jdiff.models.pen import generate_strokes as generate_strokes
 from jdiff.models.pen import init_pen as init_pen

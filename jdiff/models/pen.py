@@ -23,6 +23,7 @@ from jdiff.models.model import PREDICTIONS, SCHEDULES
 from jdiff.networks import Condition, make_residual_mlp, make_stroke_classifier
 from jdiff.schedules import karras_timesteps
 
+NAME = "pen"  # of the weights that ship, and of the kind
 SHIPPED_PEN = Path(__file__).parents[1] / "weights" / "pen_unipen.safetensors"
 
 SHAPE = (NUM_POINTS, 3)
@@ -157,7 +158,7 @@ def generate_strokes(
     if labels.size and not 0 <= labels.min() <= labels.max() < len(model.classes):
         got = f"{labels.min()} .. {labels.max()}"
         raise ValueError(f"labels must be in [0, {len(model.classes)}), got {got}.")
-    for name, number in (("num_draws", num_draws), ("batch_size", batch_size)):
+    for name, number in (("draws", num_draws), ("batch_size", batch_size)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}.")
     guidance = model.guidance if guidance is None else guidance
@@ -265,14 +266,32 @@ def build_pen(description: dict[str, Any], params: Any) -> PenModel:
         ) from error
 
 
-def load_pen(path: str | Path = SHIPPED_PEN) -> PenModel:
-    """Returns the model of pen strokes in a weights file, or the one that ships.
+def find_pen(model: Any) -> PenModel | None:
+    """Returns the model of pen strokes that is meant, or None if it is another.
+
+    Args:
+        model: a model, the name of one that ships, or a file of weights.
+
+    Raises:
+        WeightsError: it is a file, but not of weights.
+    """
+    if isinstance(model, PenModel):
+        return model
+    is_file = isinstance(model, str | Path) and str(model).endswith(".safetensors")
+    if is_file and storage.load_weights(model)[1].get("model") == NAME:
+        return load_pen(model)
+    return load_pen() if model == NAME else None
+
+
+def load_pen(path: str | Path = NAME) -> PenModel:
+    """Returns the model of pen strokes in a weights file; "pen" is the one that ships.
 
     Raises:
         WeightsError: the file is missing, truncated, not weights, or of another model.
     """
+    path = SHIPPED_PEN if str(path) == NAME else path
     params, description = storage.load_weights(path)
-    if description.get("model") != "pen":
+    if description.get("model") != NAME:
         raise storage.WeightsError(
             f"weights must be of a model of pen strokes, got {path} of another."
         )
