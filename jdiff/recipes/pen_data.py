@@ -156,7 +156,7 @@ def cross_read(
         )
         rows = np.flatnonzero(half != side)
         logits = np.asarray(jax.jit(judge)(params, jnp.asarray(arrays[rows])))
-        logits -= np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        logits = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         legibility[rows] = logits[np.arange(len(rows)), labels[rows]]
     return legibility
 
