@@ -2,30 +2,31 @@
 
     python scripts/compare_toy.py --out table.json
 
-Other options, as --epochs 200, go on to `train_toy.py`.
+Other options, as --epochs 200, go on to `jdiff train points`.
 
-Table: each density, trained without labels by `train_toy.py` with its defaults, for
-each seed. `200 steps` (DDPM) and `20 steps` (UniPC) are sliced Wasserstein distances of
-samples and fresh points, divided by that of two fresh sets (mean of 10 pairs): 1 is as
-good as data. Then, on the grid of Gaussians, what the likelihood of the probability
-flow lacks; and how many of the points that were asked for with a label lie within four
-standard deviations of the structure that was asked for.
+Table: each density, trained without labels with the recipe's defaults, for each seed.
+`200 steps` (DDPM) and `20 steps` (UniPC) are sliced Wasserstein distances of samples
+and fresh points, divided by that of two fresh sets (mean of 10 pairs): 1 is as good as
+data. Then, on the grid of Gaussians, what the likelihood of the probability flow lacks;
+and how many of the points that were asked for with a label lie within four standard
+deviations of the structure that was asked for.
 """
 
 import argparse
 import json
 import math
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import draw_toy
 import jax
 import jax.numpy as jnp
 import numpy as np
-import train_toy
 
 import jdiff
+from jdiff.recipes import point_models
+from jdiff.recipes import points as recipe
 
 FRESH = 10_000  # the first of the seeds of fresh points: none was trained on
 PAIRS = 10
@@ -33,12 +34,14 @@ GUIDANCE = (1.0, 2.0)
 
 
 def train(name: str, seed: int, args: argparse.Namespace, *more: str):
-    """Returns (model, seconds of training) by train_toy.py."""
+    """Returns (model, seconds of training) by `jdiff train points`."""
     argv = ("--data", name, "--seed", str(seed), *args.options, *more)
-    options = train_toy.parse_args(argv)
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    recipe.add_options(parser)
+    began, options = time.monotonic(), recipe.check(parser.parse_args(argv))
     data, num_classes = jdiff.data.load_points(name, options.num_points, seed)
-    _, model, _, seconds = train_toy.train(options, data, num_classes)
-    return model, seconds
+    model = recipe.train(options, recipe.begin(options, data, num_classes))
+    return model, time.monotonic() - began
 
 
 def sample(model, args, seed, num_steps, solver, labels=None, guidance=0.0):
@@ -46,7 +49,7 @@ def sample(model, args, seed, num_steps, solver, labels=None, guidance=0.0):
     times = jdiff.timesteps(model.schedule, num_steps)
     if labels is None:
         labels = np.full(args.num_samples, model.num_classes)
-    return draw_toy.draw(model, labels, solver, times, guidance, seed)[:, -1]
+    return point_models.draw(model, labels, solver, times, guidance, seed)[:, -1]
 
 
 def distances(name: str, model, args, seed: int) -> dict[str, float]:
@@ -67,7 +70,7 @@ def distances(name: str, model, args, seed: int) -> dict[str, float]:
 def missing_nats(model, args, seed: int) -> dict[str, float]:
     """Returns how many nats a point the likelihood of the model lacks."""
     points = jdiff.data.points.gaussian_grid(args.num_density, FRESH + seed).points
-    denoise = draw_toy.make_denoise(model, model.num_classes, 0.0)
+    denoise = point_models.make_denoise(model, model.num_classes, 0.0)
     times = jdiff.timesteps(model.schedule, len(model.schedule.alpha) - 1)
     key = jax.random.key(0)  # not used: the trace is exact
 

@@ -206,7 +206,7 @@ def _encode_all(params, images, *, encode):
 
 
 def build_autoencoder(description: dict[str, Any]) -> Autoencoder:
-    """Returns the `standardized` autoencoder of weights of `scripts/train_vae.py`.
+    """Returns the `standardized` autoencoder that `jdiff train autoencoder` wrote.
 
     Raises:
         WeightsError: a fact is missing or has a value that is not known here.

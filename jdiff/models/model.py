@@ -159,8 +159,8 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
 
     Args:
         description: num_channels, num_blocks, num_levels (2 unless told), image_shape,
-            chars, schedule, num_steps and prediction, as `scripts/train_unet.py` stores
-            them, and distilled, where it is true; or what `scripts/train_latent.py`
+            chars, schedule, num_steps and prediction, as `jdiff train unet` stores
+            them, and distilled, where it is true; or what `jdiff train latent`
             stores.
         params: the network's weights, and the autoencoder's.
 
@@ -226,7 +226,8 @@ def load_model(path: str | Path = "latent") -> Model:
 
     Args:
         path: of the file; "latent", "unet", "distilled" or "mixture"; or the folder of
-            a run, of its checkpoints or of one of them, the newest of which is taken.
+            a run, which holds such a file; or that of checkpoints, the newest of which
+            is taken, or of one of them.
 
     Raises:
         WeightsError: the file is missing, truncated, not weights, or of another
@@ -236,8 +237,8 @@ def load_model(path: str | Path = "latent") -> Model:
     >>> jdiff.load_model("unet").classes
     '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
-    path = SHIPPED.get(str(path), path)
-    load = storage.load_ema_weights if Path(path).is_dir() else storage.load_weights
+    path = storage.find_weights(SHIPPED.get(str(path), path))
+    load = storage.load_ema_weights if path.is_dir() else storage.load_weights
     params, description = load(path)
     if description.get("model") == "mixtures":
         return _mixture_model(path)

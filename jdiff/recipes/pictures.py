@@ -1,11 +1,12 @@
-"""Pictures of what a model draws while it is trained."""
+"""What a run of a diffusion model leaves: weights, and a picture of samples."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
-from jdiff import images, models
+from jdiff import images, models, runs
 from jdiff.sampling import Sample
 
 
@@ -25,3 +26,23 @@ def sample_grid(model: models.Model) -> np.ndarray:
     batches = [images.to_uint8(np.asarray(batch.x_0)) for batch in draw_classes(model)]
     grid = images.tile(np.concatenate(batches))
     return images.on_paper(grid) if grid.ndim == 2 else grid
+
+
+def result_of(
+    model: models.Model, description: dict[str, Any], fixed: Any = None
+) -> runs.Result:
+    """Returns what a run leaves.
+
+    Args:
+        model: that is trained; its weights do not matter.
+        description: of the weights file.
+        fixed: what the file holds besides the weights that are trained.
+    """
+
+    def whole(params: Any) -> Any:
+        return params | (fixed or {})
+
+    def picture(params: Any) -> np.ndarray:
+        return sample_grid(model._replace(params=whole(params)))
+
+    return runs.Result(description, whole, picture)

@@ -170,10 +170,7 @@ def make_step(
 
     train_step = training.make_train_step(loss_fn, optimizer, args.ema_decay)
 
-    # The data are an argument: closed over, they would be copied into the program.
-    @functools.partial(jax.jit, donate_argnums=0, out_shardings=(shardings, whole))
-    def step(state, progress, images):
-        state = runs.set_learning_rate(state, args.learning_rate, progress)
+    def step(state, images):
         key = jax.random.fold_in(jax.random.key(args.seed), state.step)
         batch = runs.draw_images(key, images, args.batch_size)
         batch = jax.lax.with_sharding_constraint(batch, devices.by_example(mesh))
@@ -181,7 +178,8 @@ def make_step(
             return devices.step_of_several(train_step, state, batch, args.accumulate)
         return train_step(state, batch)
 
-    return step
+    layout = {"out_shardings": (shardings, whole)}
+    return runs.compile_step(step, args.learning_rate, **layout)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -205,8 +203,5 @@ def run(args: argparse.Namespace) -> None:
         cost += "\n" + runs.estimate_speed(feed)
         return print(cost) if processes.is_first() else None
     options.save_arguments(args)
-    result = runs.Result(
-        description,
-        picture=lambda params: pictures.sample_grid(model._replace(params=params)),
-    )
+    result = pictures.result_of(model, description)
     runs.run(args.out, state, step, feed, budget, progress, result)

@@ -11,6 +11,7 @@ from jdiff.runs.loop import Budget as Budget
 from jdiff.runs.loop import Progress as Progress
 from jdiff.runs.loop import Result as Result
 from jdiff.runs.loop import Step as Step
+from jdiff.runs.loop import compile_step as compile_step
 from jdiff.runs.loop import make_optimizer as make_optimizer
 from jdiff.runs.loop import restore as restore
 from jdiff.runs.loop import run as run

@@ -26,7 +26,6 @@ from jdiff.training import TrainState
 STEPS_PER_LOG = 10  # one wait for the device in that many steps
 WARM_UP = 0.02  # share of the run in which the learning rate rises
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
-WEIGHTS = "weights.safetensors"
 
 # (state, progress in [0, 1], data) -> (state, metrics of a step, or of several)
 Step = Callable[[TrainState, np.float32, Any], tuple[TrainState, dict[str, jax.Array]]]
@@ -112,6 +111,28 @@ def set_learning_rate(
     opt_state = getattr(state.opt_state, "inner_opt_state", state.opt_state)
     opt_state.hyperparams["learning_rate"] = highest * share
     return state
+
+
+def compile_step(
+    step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]],
+    learning_rate: float,
+    **options: Any,
+) -> Step:
+    """Returns the compiled step of a run: (state, progress, data) -> (state, metrics).
+
+    The data are an argument: closed over, they would be copied into the program.
+
+    Args:
+        step: (state, data) -> (state, metrics), of one step or of an epoch.
+        learning_rate: at its highest; see `set_learning_rate`.
+        options: of `jax.jit`.
+    """
+
+    @functools.partial(jax.jit, donate_argnums=0, **options)
+    def compiled(state, progress, data):
+        return step(set_learning_rate(state, learning_rate, progress), data)
+
+    return compiled
 
 
 def train(
@@ -246,7 +267,9 @@ def _save(
     picture = result.picture and result.picture(params)
     if not processes.is_first():
         return
-    storage.save_weights(out / WEIGHTS, result.weights(params), result.description)
+    storage.save_weights(
+        out / storage.WEIGHTS_NAME, result.weights(params), result.description
+    )
     if picture is not None:
         images.save_png(out / "samples.png", picture)
         events.add_image("samples", picture, step, dataformats="HWC"[: picture.ndim])

@@ -17,6 +17,7 @@ import numpy as np
 
 from jdiff.storage.files import atomic_write
 
+WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run
 _FORMAT = "jdiff-1"
 _MAX_SIDE = 1024  # pixels: the cost of tracing a network grows with the image
 _MAX_STEPS = 100_000  # as in jdiff.schedules
@@ -63,8 +64,17 @@ def save_weights(
         draft.write_bytes(save(tensors, metadata))
 
 
+def find_weights(path: str | Path) -> Path:
+    """Returns the weights in the folder of a run, if path is one; else path."""
+    path = Path(path)
+    return path / WEIGHTS_NAME if (path / WEIGHTS_NAME).is_file() else path
+
+
 def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (params, description) of a file that `save_weights` wrote.
+
+    Args:
+        path: of the file, or of the folder of a run that holds one.
 
     Raises:
         WeightsError: there is no such file, it is truncated, not weights, or weights of
@@ -73,7 +83,8 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """
     from safetensors import SafetensorError, safe_open
 
-    if not Path(path).is_file():
+    path = find_weights(path)
+    if not path.is_file():
         raise WeightsError(f"weights must be a file, got {path}, which is not one.")
     try:
         with safe_open(path, framework="numpy") as file:

@@ -1,9 +1,4 @@
-"""Diffusion of latents: standardisation, sampling, files, scripts."""
-
-import importlib
-import json
-import sys
-from pathlib import Path
+"""Diffusion of latents: standardisation, sampling, files."""
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +6,7 @@ import numpy as np
 import pytest
 
 import jdiff
-from jdiff.cli import main as jdiff_command
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 KEY = jax.random.key(0)
 FACTS = {
     "model": "latent",
@@ -28,45 +21,6 @@ FACTS = {
     "prediction": "v",
     "chars": "ab",
 }
-TINY = ["--batch-size", "16", "--steps", "2"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Images of two classes, 8 x 8: bright above, bright below."""
-    path = tmp_path_factory.mktemp("data") / "tiny.npz"
-    images = np.random.default_rng(0).integers(0, 60, (60, 8, 8), np.uint8)
-    labels = np.arange(60) % 2
-    images[labels == 0, :4] += 190
-    images[labels == 1, 4:] += 190
-    np.savez(path, images=images, labels=labels, chars=np.array(["a", "b"]))
-    return path
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Imports a script by name; scripts find one another in their own folder."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
-
-
-@pytest.fixture(scope="module")
-def trained(load, data, tmp_path_factory):
-    """Weights of every kind of autoencoder, and of diffusion on its latents."""
-    folder = tmp_path_factory.mktemp("run")
-    for kind, widths in (("mlp", ["8"]), ("conv", ["4", "4"]), ("pca", [])):
-        vae, out = folder / f"vae_{kind}.safetensors", folder / f"{kind}.safetensors"
-        argv = ["--data", str(data), *TINY]
-        load("train_vae").main(
-            [*argv, "--autoencoder", kind, "--num-latents", "3"]
-            + ["--widths", *widths, "--out", str(vae)]
-        )
-        load("train_latent").main(
-            [*argv, "--autoencoder", str(vae), "--num-features", "8"]
-            + ["--num-layers", "2", "--out", str(out)]
-        )
-    return folder
 
 
 def random_model(**changes):
@@ -168,16 +122,6 @@ def test_without_its_path_a_sample_is_the_same():
     np.testing.assert_allclose(bare.x_0, draw(model, [0, 1]).x_0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "conv", "pca"])
-def test_scripts_train_what_the_command_draws(trained, kind, tmp_path):
-    weights, out = trained / f"{kind}.safetensors", tmp_path / "out.npz"
-    model = jdiff.load_model(weights)
-    assert model.autoencoder.num_latents == 3 and model.classes == "ab"
-    argv = ["--weights", str(weights), "--num", "3", "--steps", "3"]
-    jdiff_command(["sample", *argv, "--out", str(out)])
-    assert np.load(out)["images"].shape == (6, 8, 8)
-
-
 def test_weights_survive_the_file(tmp_path):
     model = random_model()
     path = tmp_path / "latent.safetensors"
@@ -209,97 +153,6 @@ def test_weights_of_another_architecture_are_refused(tmp_path, change, message):
         jdiff.load_model(path)
 
 
-def test_an_autoencoder_alone_is_no_model(trained):
-    with pytest.raises(jdiff.storage.WeightsError, match="must describe a network"):
-        jdiff.load_model(trained / "vae_mlp.safetensors")
-
-
-def test_a_run_goes_on_from_its_checkpoint(load, data, tmp_path):
-    pytest.importorskip("orbax.checkpoint")
-    whole, halves = tmp_path / "whole.safetensors", tmp_path / "halves.safetensors"
-    argv = ["--data", str(data), "--widths", "8", "--num-latents", "3"]
-    argv += ["--batch-size", "8", "--autoencoder", "mlp"]
-    train_vae = load("train_vae")
-    # An epoch is 256 steps, so that half a run ends with the first one.
-    train_vae.main([*argv, "--steps", "512", "--out", str(whole)])
-    args = train_vae.parse_args([*argv, "--steps", "512", "--out", str(halves)])
-    stopped = train_vae.save
-
-    class Stop(Exception):
-        pass
-
-    def stop(*facts):
-        stopped(*facts)
-        raise Stop
-
-    train_vae.save, args.save_minutes = stop, 1e-9
-    try:
-        with pytest.raises(Stop):
-            train_vae.run(args)
-    finally:
-        train_vae.save = stopped
-    train_vae.main([*argv, "--steps", "512", "--resume", "--out", str(halves)])
-    jax.tree.map(
-        np.testing.assert_array_equal, *map(jdiff.storage.load_weights, (whole, halves))
-    )
-
-
-def test_a_run_is_not_overwritten_and_may_be_resumed_when_done(
-    load, trained, data, capsys
-):
-    argv = ["--data", str(data), *TINY, "--num-latents", "3", "--widths", "8"]
-    argv += ["--out", str(trained / "vae_mlp.safetensors")]
-    with pytest.raises(SystemExit):
-        load("train_vae").main(argv)
-    assert "holds a run: add --resume" in capsys.readouterr().err
-    before = (trained / "vae_mlp.safetensors").read_bytes()
-    load("train_vae").main([*argv, "--resume"])
-    assert len((trained / "vae_mlp.safetensors").read_bytes()) == len(before)
-
-
-@pytest.mark.parametrize(
-    ("script", "argv", "message"),
-    [
-        ("train_vae", ["--num-latents", "0"], "num_latents must be > 0, got 0."),
-        ("train_vae", ["--widths", "0"], "widths must be >= 1"),
-        ("train_vae", ["--beta", "-1"], "beta must be a number >= 0"),
-        ("train_vae", ["--out", "no/such.safetensors"], "there is no folder"),
-        ("train_vae", ["--out", "vae.txt"], "must end in .safetensors"),
-        ("train_vae", ["--data", "nothing"], "data must be emnist/NAME"),
-        ("train_vae", ["--resume"], "no checkpoint in"),
-        ("train_latent", ["--autoencoder", "none"], "weights must be a file"),
-        ("train_latent", ["--minutes", "nan"], "minutes must be > 0, got nan."),
-        ("train_latent", ["--seed", "-1"], "seed must be >= 0, got -1."),
-    ],
-)
-def test_what_is_wrong_is_said_in_one_sentence(
-    load, data, trained, tmp_path, monkeypatch, capsys, script, argv, message
-):
-    monkeypatch.chdir(tmp_path)
-    given = {"--data": str(data), "--out": "out.safetensors"}
-    if script == "train_latent":
-        given["--autoencoder"] = str(trained / "vae_mlp.safetensors")
-    given |= dict(zip(argv[::2], argv[1::2], strict=False))
-    flags = [argv[-1]] if len(argv) % 2 else []
-    with pytest.raises(SystemExit) as stop:
-        load(script).main([part for pair in given.items() for part in pair] + flags)
-    assert stop.value.code == 2
-    error = capsys.readouterr().err.strip()
-    assert message in error and error.startswith(f"{script}.py: error: ")
-    assert len(error.splitlines()) == 1 and not list(tmp_path.iterdir())
-
-
-def test_an_autoencoder_of_other_images_is_refused(load, trained, tmp_path, capsys):
-    path = tmp_path / "larger.npz"
-    np.savez(path, images=np.zeros((4, 12, 8), np.uint8), labels=np.arange(4) % 2)
-    argv = ["--data", str(path), "--out", str(tmp_path / "out.safetensors")]
-    with pytest.raises(SystemExit):
-        load("train_latent").main(
-            [*argv, "--autoencoder", str(trained / "vae_mlp.safetensors")]
-        )
-    assert "must be of images [12, 8, 1], got [8, 8, 1]" in capsys.readouterr().err
-
-
 def test_a_residual_network_begins_at_0_and_knows_level_and_label():
     network = jdiff.networks.make_residual_mlp(2, 8, 2)
     params = jdiff.models.init_params(KEY, network, (3,))
@@ -312,8 +165,3 @@ def test_a_residual_network_begins_at_0_and_knows_level_and_label():
     assert len(np.unique(rows.round(5), axis=0)) == 4
     with pytest.raises(ValueError, match="num_layers must be >= 1, got 0"):
         jdiff.models.init_params(KEY, jdiff.networks.make_residual_mlp(2, 8, 0), (3,))
-
-
-def test_facts_of_a_file_are_json(trained):
-    _, facts = jdiff.storage.load_weights(trained / "mlp.safetensors")
-    assert json.loads(json.dumps(facts)) == facts and facts["model"] == "latent"

@@ -1,23 +1,18 @@
-"""The distilling script, as a user runs it."""
+"""`jdiff train distill`."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from cases import COMPILES_FAST, save_still_network
+from cases import save_still_network
+from commands import log_of, steps_of, train
 from safetensors.numpy import load_file
 
 import jdiff
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
-SCRIPT = Path(__file__).parents[2] / "scripts" / "distill.py"
-TINY = ["--paths", "8", "--updates", "8", "--batch-size", "8", "--steps", "4"]
+TINY = ["--paths", "8", "--updates", "8", "--batch-size", "8", "--teacher-steps", "4"]
 
 
 @pytest.fixture(scope="module")
@@ -28,36 +23,38 @@ def teacher(tmp_path_factory):
     return path
 
 
-def command(*argv):
-    return [sys.executable, str(SCRIPT), *map(str, argv)]
+@pytest.fixture(scope="module")
+def stopped(teacher, tmp_path_factory):
+    """The folder of a run that SIGTERM has ended amid a round."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    options = ["--weights", teacher, *TINY, "--steps", 70, "--out", out]
+    assert train("distill", *options, stop_at=20)[0] == 0
+    return out
 
 
-def run(*argv, check=True):
-    return subprocess.run(
-        command(*argv), env=COMPILES_FAST, check=check, capture_output=True, text=True
-    )
-
-
-def log(out):
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-
-
-def test_a_student_learns_to_see_the_end_of_paths(tmp_path, teacher):
-    out = tmp_path / "run"
-    run("--weights", teacher, *TINY, "--rounds", 12, "--out", out)
-    first, *_, last = log(out)
-    assert last["one_step"] < 0.9 * first["one_step"]
-    student = jdiff.load_model(out / "weights.safetensors")
+def test_a_student_learns_to_see_the_end_of_paths(stopped):
+    assert steps_of(stopped) == [20]
+    (facts,) = stopped.glob("checkpoints/20/facts/*metadata*")
+    # Four rounds come first, and then one every 8 updates.
+    assert json.loads(facts.read_text())["position"] == 6
+    assert train("distill", "--resume", "--out", stopped)[0] == 0
+    lines = log_of(stopped)
+    assert [line["step"] for line in lines] == [10, 20, 30, 40, 50, 60, 70]
+    assert lines[-1]["one_step"] < 0.9 * lines[0]["one_step"]
+    student = jdiff.load_model(stopped)
     assert student.distilled and not student.has_null
     (batch,) = jdiff.generate(jax.random.key(0), student, [0, 1], num_steps=1)
     assert np.isfinite(batch.x_0).all()
+    weights = load_file(stopped / "weights.safetensors")
+    assert all(np.isfinite(leaf).all() for leaf in weights.values())
 
 
 def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
     out = tmp_path / "run"
-    options = ["--paths", 1, "--updates", 2, "--steps", 2, "--batch-size", 8]
-    run("--weights", "latent", *options, "--rounds", 5, "--out", out)
-    student, teacher = jdiff.load_model(out / "weights.safetensors"), "latent"
+    options = ["--paths", 1, "--updates", 2, "--teacher-steps", 2, "--batch-size", 8]
+    options += ["--steps", 4, "--out", out]
+    assert train("distill", "--weights", "latent", *options)[0] == 0
+    student, teacher = jdiff.load_model(out), "latent"
     assert student.distilled and student.has_style
     # What makes images of latents is not learned.
     for name in ("decoder/linear", "latents", "style"):
@@ -72,37 +69,13 @@ def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
     assert np.isfinite(batch.x_0).all()
 
 
-def test_a_run_that_was_killed_goes_on(tmp_path, teacher):
-    out = tmp_path / "run"
-    process = subprocess.Popen(
-        command("--weights", teacher, *TINY, "--minutes", 10, "--out", out),
-        env=COMPILES_FAST,
-        stderr=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 120
-    while not (out / "log.jsonl").exists():
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    before = log(out)[-1]
-    goal = before["round"] + 10
-    run("--weights", teacher, *TINY, "--rounds", goal, "--out", out, "--resume")
-    steps = [line["step"] for line in log(out)]
-    assert all(s % 8 == 0 for s in steps) and steps == sorted(set(steps))
-    assert steps[-1] > before["step"]
-    assert log(out)[-1]["round"] >= goal
-    weights = load_file(out / "weights.safetensors")
-    assert all(np.isfinite(leaf).all() for leaf in weights.values())
-
-
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
         (["--minutes", "0"], "minutes must be > 0, got 0"),
         (["--delta", "3"], "delta must be in (0, 2], got 3"),
-        (["--steps", "1"], "times must have at least 2 steps, got 1"),
-        (["--steps", "101"], "num_steps must be in [1, 100], got 101"),
+        (["--teacher-steps", "1"], "times must have at least 2 steps, got 1"),
+        (["--teacher-steps", "101"], "num_steps must be in [1, 100], got 101"),
         (["--guidance", "nan"], "guidance must be a finite number, got nan"),
         (["--resume"], "no run to resume"),
         (["--weights", "nothing.safetensors"], "nothing.safetensors"),
@@ -111,7 +84,6 @@ def test_a_run_that_was_killed_goes_on(tmp_path, teacher):
 )
 def test_bad_input_is_one_sentence_and_no_run(tmp_path, teacher, argv, says):
     out = tmp_path / "run"
-    done = run("--weights", teacher, *TINY, *argv, "--out", out, check=False)
-    assert done.returncode == 2
-    assert says in done.stderr.strip().splitlines()[-1]
-    assert not out.exists()
+    options = ["--weights", teacher, *TINY, *argv, "--out", out]
+    code, _, error = train("distill", *options)
+    assert code == 2 and says in error and not out.exists()

@@ -1,4 +1,4 @@
-"""The laboratory of points in the plane, as a user runs it."""
+"""`jdiff train points`, and the pictures of what it learns."""
 
 import argparse
 import importlib
@@ -10,9 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from commands import train
 from PIL import Image
 
 import jdiff
+from jdiff.recipes import point_models
 
 pytest.importorskip("matplotlib", reason="needs jdiffusion[train]")
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -29,9 +31,9 @@ def load():
 
 
 @pytest.fixture(scope="module")
-def trained(load, tmp_path_factory):
+def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "moons.safetensors"
-    load("train_toy").main([*TINY, "--data", "moons", "--out", str(out)])
+    assert train("points", *TINY, "--data", "moons", "--out", out)[0] == 0
     return out
 
 
@@ -65,39 +67,38 @@ def test_one_checkpoint_is_drawn_in_many_ways(load, trained, tmp_path):
     assert pictures[0] != pictures[1]
 
 
-def test_what_is_loaded_is_what_was_saved(load, trained):
-    draw_toy = load("draw_toy")
-    model, facts = draw_toy.load_model(trained)
+def test_what_is_loaded_is_what_was_saved(trained):
+    model, facts = point_models.load_model(trained)
     assert facts["data"] == "moons" and model.num_classes == 2
     labels, times = np.arange(6) % 2, jdiff.timesteps(model.schedule, 4)
-    draw = draw_toy.draw(model, labels, jdiff.ddim, times, 1.0, seed=0)
+    draw = point_models.draw(model, labels, jdiff.ddim, times, 1.0, seed=0)
     assert draw.shape == (6, 5, 2) and np.isfinite(draw).all()
     # A point depends on its own key and label alone.
-    again = draw_toy.draw(model, labels[::-1], jdiff.ddim, times, 1.0, seed=0)
+    again = point_models.draw(model, labels[::-1], jdiff.ddim, times, 1.0, seed=0)
     np.testing.assert_array_equal(draw[:, 0], again[:, 0])
     assert (draw[:, -1] != again[:, -1]).any(1).all()
 
 
-def test_guidance_is_0_without_label_1_with_label_and_a_line_beyond(load, trained):
-    draw_toy = load("draw_toy")
-    model, _ = draw_toy.load_model(trained)
+def test_guidance_is_0_without_label_1_with_label_and_a_line_beyond(trained):
+    model, _ = point_models.load_model(trained)
     x_t = np.array([0.3, -0.2], np.float32)
     free, there, beyond = (
-        draw_toy.make_denoise(model, 1, scale)(x_t, 100) for scale in (0.0, 1.0, 3.0)
+        point_models.make_denoise(model, 1, scale)(x_t, 100)
+        for scale in (0.0, 1.0, 3.0)
     )
-    other = draw_toy.make_denoise(model, 0, 0.0)(x_t, 100)
+    other = point_models.make_denoise(model, 0, 0.0)(x_t, 100)
     np.testing.assert_array_equal(free, other)
     np.testing.assert_allclose(beyond, free + 3 * (there - free), rtol=1e-5)
 
 
-def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(load, tmp_path):
+def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(tmp_path):
     data, out = tmp_path / "p.npz", tmp_path / "part1.safetensors"
     np.savez(data, points=np.random.default_rng(0).normal(size=(30, 2)))
     options = "--predict x_0 --level raw --loss huber --weight snr_difference"
     options += " --schedule linear --solver ddpm --labelled 0 --guidance 0"
     options += " --seconds 0.01"
-    argv = [*TINY, *options.split(), "--data", str(data), "--out", str(out)]
-    load("train_toy").main(argv)
+    argv = [*TINY, *options.split(), "--data", data, "--out", out]
+    assert train("points", *argv)[0] == 0
     _, facts = jdiff.storage.load_weights(out)
     assert facts["predict"] == "x_0" and facts["level"] == "raw"
     assert facts["num_classes"] == 1
@@ -126,10 +127,10 @@ def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(load, tmp_path)
         (["--predict", "noise"], "invalid choice: 'noise'"),
     ],
 )
-def test_bad_input_is_one_sentence_and_no_file(load, tmp_path, capsys, argv, says):
+def test_bad_input_is_one_sentence_and_no_file(tmp_path, argv, says):
     out = tmp_path / "m.safetensors"
-    argv = [*TINY, "--out", out, *argv]
-    assert says in fails(load("train_toy").main, argv, capsys)
+    code, _, error = train("points", *TINY, "--out", out, *argv)
+    assert code == 2 and says in error
     assert not list(tmp_path.iterdir())
 
 
@@ -145,11 +146,12 @@ def test_bad_input_is_one_sentence_and_no_file(load, tmp_path, capsys, argv, say
         ),
     ],
 )
-def test_bad_points_are_one_sentence(load, tmp_path, capsys, arrays, says):
+def test_bad_points_are_one_sentence(tmp_path, arrays, says):
     data = tmp_path / "bad.npz"
     np.savez(data, **arrays)
     argv = [*TINY, "--data", data, "--out", tmp_path / "m.safetensors"]
-    assert says in fails(load("train_toy").main, argv, capsys)
+    code, _, error = train("points", *argv)
+    assert code == 2 and says in error
     assert [path.name for path in tmp_path.iterdir()] == ["bad.npz"]
 
 
@@ -157,7 +159,10 @@ def test_bad_points_are_one_sentence(load, tmp_path, capsys, arrays, says):
     ("argv", "says"),
     [
         (["nothing.safetensors"], "weights must be a file"),
-        ([jdiff.models.SHIPPED["unet"]], "weights must be those of train_toy.py"),
+        (
+            [jdiff.models.SHIPPED["unet"]],
+            "must be those of `jdiff train points`",
+        ),
         (["{}", "--steps", "300"], "steps must be in [1, 200]"),
         (["{}", "--out", "picture.jpg"], "must end in .png"),
     ],
@@ -184,10 +189,12 @@ def exact_grid(params, x_t, log_snr, label):
 def test_a_model_that_knows_the_density_is_as_good_as_data(
     load, tmp_path, capsys, monkeypatch
 ):
-    compare_toy, draw_toy = load("compare_toy"), load("draw_toy")
+    compare_toy = load("compare_toy")
     scale = np.full(2, 4, np.float32)
     schedule = jdiff.cosine_schedule(200)
-    exact = draw_toy.PointModel(exact_grid, {}, schedule, jdiff.PREDICT_X_0, 25, scale)
+    exact = point_models.PointModel(
+        exact_grid, {}, schedule, jdiff.PREDICT_X_0, 25, scale
+    )
     monkeypatch.setattr(compare_toy, "train", lambda *args: (exact, 1.5))
     out = tmp_path / "table.json"
     argv = ["--densities", "gaussian_grid", "--seeds", "2", "--out", str(out)]
