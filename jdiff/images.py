@@ -40,7 +40,7 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 
 
 def on_paper(ink: np.ndarray) -> np.ndarray:
-    """Returns images of ink (255 is ink) as dark on white paper, and back again."""
+    """Returns images of ink (255 is ink) as dark on white paper, or the reverse."""
     return 255 - np.asarray(ink, np.uint8)
 
 

@@ -17,12 +17,26 @@ def add_command(commands: Any) -> None:
     )
     command.set_defaults(run=run)
     add = command.add_argument
-    add("weights", type=Path, help="the samples, an .npz file, or weights to draw with")
-    add("--reference", default="emnist/byclass", help="or mnist, or a FILE.npz")
-    add("--data-dir", type=Path, help="where it lies; else JDIFF_DATA_DIR, a download")
-    add("--out", type=Path, help="F.json for all figures, with the picture F.png")
+    add("weights", type=Path, help="samples, FILE.npz; or weights, a file or a name")
+    add(
+        "--reference",
+        default="emnist/byclass",
+        help="emnist/byclass, mnist or FILE.npz",
+    )
+    add(
+        "--data-dir",
+        type=Path,
+        help="of the reference; else JDIFF_DATA_DIR, else a download",
+    )
+    add(
+        "--out", type=Path, help="F.json, all figures; F.png, a picture, goes beside it"
+    )
     add("--num", type=int, default=6200, help="samples to draw with weights")
-    add("--natural", action="store_true", help="characters as frequent as in reference")
+    add(
+        "--natural",
+        action="store_true",
+        help="as many of each character as in the reference",
+    )
     options.add_sampling(command)
 
 

@@ -15,17 +15,27 @@ def add_weights(command: argparse.ArgumentParser) -> None:
     add = command.add_mutually_exclusive_group().add_argument
     names = ["latent", "unet", "mixture"]
     add("--model", choices=names, default="latent", help="weights that ship")
-    add("--weights", type=Path, help="a file of weights, instead")
+    add("--weights", type=Path, help="a file of weights, or the folder of a run")
 
 
 def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
     """Gives a command the options that say how samples are drawn."""
     add = command.add_argument
-    add("--seed", type=int, default=seed, help=f"by default {seed}")
-    add("--steps", type=int, default=10, help="1 .. T (1000); up to 4: distilled")
-    add("--guidance", type=float, help="0: any letter, 1: the letter; about 2")
+    add(
+        "--seed",
+        type=int,
+        default=seed,
+        help=f"the same seed gives the same letters; by default {seed}",
+    )
+    add(
+        "--steps",
+        type=int,
+        default=10,
+        help="in [1, 1000], by default 10; up to 4: distilled",
+    )
+    add("--guidance", type=float, help="0 ignores the letter, 1 follows it; about 2")
     add("--solver", choices=SOLVERS, help="by default unipc")
-    add("--grid", choices=GRIDS, default="karras", help="which steps those are")
+    add("--grid", choices=GRIDS, default="karras", help="how the steps are spaced")
 
 
 def solver_of(args: argparse.Namespace) -> Any:

@@ -1,11 +1,11 @@
-"""How large the ink of a glyph is, how large it should be, how thick; and kerning.
+"""The ink of glyphs: its size, its proper size, the thickness of strokes, and kerning.
 
 EMNIST scales every character to one box: 'a' is as tall as 'A', 'g' sits as high as
-'x', and strokes of small letters become fat.
+'x', and strokes of small letters become thick.
 
-Kerning: between boxes the paper of a slanted "ll" is wider than between its strokes.
-So each glyph has an outline on either side, height by height, and a pair moves together
-by a fraction of the room that is free at every height where both have ink, or nearly.
+Kerning: the boxes of a slanted "ll" are further apart than its strokes. So each glyph
+has an outline on either side, height by height. A pair moves together by a fraction of
+the room that is free at every height where both have ink, or nearly.
 """
 
 import numpy as np
@@ -26,11 +26,14 @@ _SHAPES = {
     **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
     **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
     **dict.fromkeys("MW", (0.0, 1.0, WIDEST)),
-    **{"t": (0.0, 0.91, 0.75), "i": (0.0, 0.91, 0.28)},  # a bare i is a fat bar
+    **{
+        "t": (0.0, 0.91, 0.75),
+        "i": (0.0, 0.91, 0.28),
+    },  # without a dot it is a thick bar
     "j": (DESCENT, 0.91, 0.8),
 }
-# Marks keep their aspect, in the middle of the height or the width that they leave
-# free: a dash is as thick as its pen, not as high as its room.
+# Marks keep their aspect ratio, centred in their room: a dash is as thick as its pen,
+# not as high as its room.
 _MARKS = {
     **dict.fromkeys("()[]{}", (DESCENT / 2, ASCENT, 0.75)),
     **dict.fromkeys("/\\|", (DESCENT / 4, ASCENT, 0.75)),
@@ -58,12 +61,18 @@ DOT = 1.3  # pens across a full stop
 
 BLUR = 2.5  # pixels of a glyph from paper to full ink across an edge, in EMNIST
 
+_BANDS = 24  # of height, from the deepest to the highest ink
+_REACH = 2  # bands up and down in which strokes keep their distance
+_CLOSED = 0.7  # fraction of the free room that kerning closes
+_MOST = 0.45  # of the narrower glyph's width, at most
+_INK = 0.3  # grey where ink begins
+
 
 def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
     """Returns the rectangles around the ink of glyphs, (left, top, right, bottom).
 
-    Faint pixels do not count, nor does the outermost 1% of the ink on any side: a
-    speck must not shrink the letter. Without ink it is the middle of the image.
+    Faint pixels and the outermost 1% of the ink on each side do not count, so a speck
+    does not shrink the letter. Without ink it is the middle of the image.
 
     Args:
         glyphs: in [0, 1], 1 is ink, float[N, h, w].
@@ -100,7 +109,8 @@ def stroke_thickness(glyphs: np.ndarray) -> np.ndarray:
     """Returns the mean thickness of strokes in pixels, float[N].
 
     A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
-    so w = 2 area / variation. The relief is steeper than the image, lest blur count.
+    so w = 2 area / variation. The relief is steeper than the image, so that blur does
+    not count.
 
     Args:
         glyphs: in [0, 1], 1 is ink, float[N, h, w].
@@ -112,10 +122,10 @@ def stroke_thickness(glyphs: np.ndarray) -> np.ndarray:
 
 
 def ink_thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
-    """Returns grey levels that make strokes about as thick as the pen, float[N].
+    """Returns the greys where ink begins if strokes are as thick as the pen, float[N].
 
-    Raising the level where ink begins by 1 / BLUR moves both edges of a stroke one
-    pixel inwards; bounded, lest strokes break and loops fill.
+    Raising this grey by 1 / BLUR moves both edges of a stroke one pixel inwards. It is
+    bounded, so that strokes do not break and loops do not fill.
 
     Args:
         glyphs: in [0, 1], 1 is ink, float[N, h, w].
@@ -130,16 +140,9 @@ def _ink_box(glyph: np.ndarray) -> tuple[float, float, float, float]:
     ink = np.where(glyph > 0.3, glyph, 0.0)
     if ink.sum() < 3.0:
         return width / 4, height / 7, width * 3 / 4, height * 6 / 7
-    share = [np.cumsum(ink.sum(axis)) / ink.sum() for axis in (0, 1)]
-    (x_0, x_1), (y_0, y_1) = [np.searchsorted(s, [0.01, 0.99]) for s in share]
+    sums = [np.cumsum(ink.sum(axis)) / ink.sum() for axis in (0, 1)]
+    (x_0, x_1), (y_0, y_1) = [np.searchsorted(s, [0.01, 0.99]) for s in sums]
     return x_0, y_0, x_1 + 1, y_1 + 1
-
-
-_BANDS = 24  # of height, from the deepest to the highest ink
-_REACH = 2  # bands up and down in which strokes keep their distance
-_SHARE = 0.7  # of the free room that is given up
-_MOST = 0.45  # of the narrower glyph's width, at most
-_INK = 0.3  # grey level
 
 
 def kern_pairs(glyphs: np.ndarray, ink: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -156,7 +159,7 @@ def kern_pairs(glyphs: np.ndarray, ink: np.ndarray, sizes: np.ndarray) -> np.nda
     width = sizes[:, 2]
     free = (left[1:] + right[:-1]).min(1, initial=np.inf)
     most = _MOST * np.minimum(width[1:], width[:-1])
-    return np.concatenate([[0.0], np.clip(_SHARE * free, 0.0, most)])
+    return np.concatenate([[0.0], np.clip(_CLOSED * free, 0.0, most)])
 
 
 def _edges(

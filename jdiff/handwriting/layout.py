@@ -1,4 +1,4 @@
-"""Where each glyph of a text goes on a page: words, lines, alignment, places.
+"""The layout of a text on a page: words, lines, alignment, the place of each glyph.
 
 All lengths are in heights of a capital. A line begins where its first ink begins and
 ends where its last ink ends. `typeset` measures the finished glyphs and gives each its
@@ -28,18 +28,31 @@ from jdiff.handwriting.ink import (
 )
 from jdiff.handwriting.text import BLANKS
 
+# Lengths in units of the height of a capital, as in a schoolbook of handwriting.
+LINE_HEIGHT = 1.75
 WORD_SPACE = 0.42
 BEARING = 0.075  # white on either side of the ink of a glyph
+MARGIN = 0.6
+PEN = 0.115  # thickness of a stroke
+JITTER = 0.06  # how far a glyph may stray from its line, up or down
+MAX_PEN = 0.5  # with more, a full stop would leave its line
+MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
+
+MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
+MAX_SIDE = 65_000  # pixels: what a GIF can count, and room for its step counter
+MAX_PIXELS = 89_000_000  # of a page: programs that open more warn of an attack
+
+_BORDER = np.array([-2.0, -2.0, 2.0, 2.0])  # pixels of a glyph around its ink
 _DRIFT = 8.0  # glyphs from one bend of the baseline to the next
 
 
 class Alignment(NamedTuple):
-    """What becomes of the room that a line leaves free.
+    """How the free room of a line is distributed.
 
     Attributes:
-        indent: the share of it that lies left of the line, in [0, 1].
-        fill: the share of it that first goes between the words, in [0, 1]; none
-            does in the last line of a paragraph.
+        indent: the fraction of it to the left of the line, in [0, 1].
+        fill: the fraction of it that is first put between the words, in [0, 1], except
+            in the last line of a paragraph.
     """
 
     indent: float
@@ -83,7 +96,7 @@ class Line(NamedTuple):
 
 
 def paragraphs(text: str) -> list[str]:
-    """Returns what stands between the line ends of a text, without blanks at its end.
+    """Returns the lines of a text as it was typed, without blanks at its end.
 
     >>> paragraphs("Dear Ada\\n\\nthe loop\\tconverges \\n")
     ['Dear Ada', '', 'the loop converges']
@@ -153,7 +166,7 @@ def place_glyphs(
     Args:
         lines: with at least one word.
         room: for a line; if infinite, that of the longest.
-        align: what becomes of the room that is left.
+        align: how the free room is distributed.
     """
     widths = [_width(line) for line in lines]
     room = max(widths) if math.isinf(room) else room
@@ -172,8 +185,8 @@ def place_glyphs(
 def stray(num_glyphs: int) -> np.ndarray:
     """Returns how far each glyph strays from its line, in [-1, 1], float[N].
 
-    Half of it is the glyph's own, half a slow drift that its neighbours share. Glyph
-    k strays the same in every text.
+    Half of it is the glyph's own, half is a slow drift of its neighbourhood. Glyph k
+    strays the same in every text.
     """
     noise = np.random.default_rng(0).uniform(-1.0, 1.0, (num_glyphs + 1, 2))
     hop, bends = noise.T
@@ -186,21 +199,6 @@ def _width(line: Line) -> float:
     return line.starts[-1] + line.words[-1].width if line.words else 0.0
 
 
-# Lengths in units of the height of a capital, as in a schoolbook of handwriting.
-LINE_HEIGHT = 1.75
-MARGIN = 0.6
-PEN = 0.115  # thickness of a stroke
-JITTER = 0.06  # how far a glyph may stray from its line, up or down
-MAX_PEN = 0.5  # with more, a full stop would leave its line
-MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
-
-MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
-MAX_SIDE = 65_000  # pixels: what a GIF can count, and room for its step counter
-MAX_PIXELS = 89_000_000  # of a page: programs that open more warn of an attack
-
-_BORDER = np.array([-2.0, -2.0, 2.0, 2.0])  # pixels of a glyph around its ink
-
-
 class Layout(NamedTuple):
     """Where each glyph goes; a rectangle is (left, top, right, bottom).
 
@@ -208,7 +206,7 @@ class Layout(NamedTuple):
         height, width: of the page, in pixels.
         source: the part of each glyph that is drawn, in its pixels, float[N, 4].
         target: where on the page it is drawn, in pixels, float[N, 4].
-        threshold: grey level where ink begins, float[N]; a high one thins strokes.
+        threshold: grey where ink begins, float[N]; a high one makes strokes thin.
     """
 
     height: int
@@ -242,7 +240,7 @@ def typeset(
             By default as wide as the longest line of the text.
         height: of the page, in pixels; by default as high as the lines need.
         margin: paper around the text, in heights of a capital, [0.1, 10].
-        align: what becomes of the room that a line leaves free.
+        align: how the free room of a line is distributed.
         jitter: how far a glyph may stray from its line, up or down, by itself and
             with its neighbours, in heights of a capital, [0, 0.1]; 0 is a ruler.
         pen: thickness of a stroke, in heights of a capital, (0, 0.5]. Glyphs come as

@@ -1,4 +1,4 @@
-"""The hand in which a glyph is written: four numbers, measured from its image.
+"""The style of a handwritten glyph: four numbers, measured from its image.
 
 With the ink of a glyph as a density over pixels, x to the right and y upwards:
 
@@ -8,9 +8,9 @@ With the ink of a glyph as a density over pixels, x to the right and y upwards:
     roundness  -log E r^4, once width and slant are: high for a ring, low for a cross
 
 (Moments of images: Hu 1962; the slant is the one that MNIST's digits are deskewed by.)
-Every character has its own: a Z is no rounder for being written roundly. So a style
-counts standard deviations from the mean of the SAME character; 0 is the average hand.
-A number that is not given is NaN.
+Characters differ: even a round Z is less round than an O. So a style counts standard
+deviations from the mean of the SAME character; 0 is the average hand. A number that is
+not given is NaN.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ _BLOCK = 8192  # images at a time
 
 
 class StyleScale(NamedTuple):
-    """What `measure_style` gives for each character, in the mean.
+    """Mean and standard deviation of `measure_style` for each character.
 
     Attributes:
         mean: float[C, 4].
@@ -41,7 +41,7 @@ def measure_style(images: np.ndarray) -> np.ndarray:
     """Returns slant, weight, width and roundness of glyphs, float32[N, 4].
 
     Args:
-        images: 255 is ink, uint8[N, H, W, 1]; one without ink has the style 0.
+        images: 255 is ink, uint8[N, H, W, 1]; without ink the style is 0.
 
     >>> import numpy as np
     >>> stroke = np.zeros((1, 28, 28, 1), np.uint8)
@@ -92,31 +92,31 @@ def standardize_style(
 
 
 def draw_style(seed: int, spread: float = 0.6) -> np.ndarray:
-    """Returns somebody's style, float32[4], each number in [-1.2, 1.2].
+    """Returns a random style, float32[4], each number in [-1.2, 1.2].
 
     Args:
-        seed: >= 0; the same seed, the same hand.
-        spread: standard deviation; that of all writers is 1, but a hand that is far
-            from the average in everything is hard to read.
+        seed: >= 0; the same seed gives the same style.
+        spread: standard deviation. That of all writers is 1, but styles far from the
+            average in all four numbers are hard to read.
     """
     style = spread * np.random.default_rng(seed).standard_normal(len(STYLES))
     return np.clip(style, -1.2, 1.2).astype(np.float32)
 
 
 def mask_style(
-    random: np.random.Generator, styles: np.ndarray, share: float
+    random: np.random.Generator, styles: np.ndarray, fraction: float
 ) -> np.ndarray:
     """Returns styles of which some numbers are not given, float32[N, 4].
 
-    A network that is trained with them can do without.
+    A network that is trained with them works without them, too.
 
     Args:
-        random: what draws.
+        random: the source of randomness.
         styles: float[N, 4].
-        share: of each number that is hidden, and of whole styles besides, in [0, 1].
+        fraction: of each number that is hidden, and also of whole styles, in [0, 1].
     """
-    hidden = random.random(styles.shape) < share
-    hidden |= random.random((len(styles), 1)) < share
+    hidden = random.random(styles.shape) < fraction
+    hidden |= random.random((len(styles), 1)) < fraction
     return np.where(hidden, np.float32(np.nan), styles.astype(np.float32))
 
 
@@ -124,8 +124,8 @@ def check_style(style: Any, num_glyphs: int) -> np.ndarray:
     """Returns a style for each glyph, float32[N, 4], from one for all or N.
 
     Raises:
-        ValueError: style is not float[4] or float[N, 4], or neither NaN nor in
-            [-3, 3].
+        ValueError: style is not float[4] or float[N, 4], or a number is neither NaN
+            nor in [-3, 3].
     """
     style = np.asarray(style, np.float32)
     if style.shape not in ((len(STYLES),), (num_glyphs, len(STYLES))):

@@ -1,12 +1,12 @@
-"""Autoencoders: images as a few numbers, for diffusion to learn the law of.
+"""Autoencoders: images as a few numbers, whose distribution diffusion learns.
 
     z = (e - m) / s,  e ~ q(e | image);      image = decode(m + s z)         (1)
 
 m and s are mean and standard deviation of the aggregate posterior, E_x q(e | x): they
 give latents the scale of the noise that diffusion adds (Rombach et al. 2022, App. G,
-by one s for all). Whatever maps images to numbers and back is an autoencoder here: the
-networks of `jdiff.networks.vae`, or the axes of a PCA, which is affine. Equal arguments
-make the same functions, so that compiled ones are found again.
+with one s for all). Here an autoencoder is any map from images to numbers and back: the
+networks of `jdiff.networks.vae`, or the axes of a PCA. Equal arguments give the same
+functions, so compiled ones are found again.
 """
 
 import functools
@@ -143,7 +143,7 @@ def fit_pca(images: np.ndarray, num_latents: int) -> Params:
     return {"affine": dict(zip(_AFFINE, float32, strict=True))}
 
 
-# The names under which weights files and scripts speak of these functions.
+# By their names in weights files and on the command line.
 AUTOENCODERS = {"mlp": make_vae, "conv": make_conv_vae, "pca": make_affine}
 
 
@@ -151,7 +151,7 @@ AUTOENCODERS = {"mlp": make_vae, "conv": make_conv_vae, "pca": make_affine}
 def standardized(autoencoder: Autoencoder) -> Autoencoder:
     """Returns the autoencoder of Eq. 1: latents of mean 0 and standard deviation 1.
 
-    Its params have m and s besides, "latents": {"mean", "std"}, float[L] each, as
+    Its params also hold m and s, "latents": {"mean", "std"}, float[L] each, as
     `aggregate_posterior` finds them.
     """
 
@@ -209,7 +209,7 @@ def build_autoencoder(description: dict[str, Any]) -> Autoencoder:
     """Returns the `standardized` autoencoder that `jdiff train autoencoder` wrote.
 
     Raises:
-        WeightsError: a fact is missing or has a value that is not known here.
+        WeightsError: a part of the description is missing or not known here.
     """
     try:
         make = AUTOENCODERS[description["autoencoder"]]

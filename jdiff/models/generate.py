@@ -1,7 +1,7 @@
 """Images from a trained model, batch by batch.
 
-`generate` is `jax.vmap` of `jdiff.sample` in batches of one fixed size: it compiles
-once, needs the same memory for 10 images and for 10,000, and image k depends on key k
+`generate` is `jax.vmap` of `jdiff.sample` in batches of one fixed size. It compiles
+once and needs the same memory for 10 images and for 10,000. Image k depends on key k
 and label k alone, to the last bit.
 """
 
@@ -44,18 +44,19 @@ def generate(
         model: from `load_model`.
         labels: int[N], each in [0, len(model.classes)]; len(model.classes) is "any".
         num_steps: solver steps, in [1, T] or what the grid allows.
-        guidance: 0 ignores the label, 1 follows it, more exaggerates; by default what
-            suits the model, 2 or near it, and 1 for one without a null label.
+        guidance: 0 ignores the label, 1 follows it, more exaggerates it. By default the
+            model's, about 2, and 1 for a model without a null label.
         solver: schedule -> Solver, e.g. `ddim` or `ddpm`; `unipc` by default, and
-            `consistency` for a distilled model, which knows no other.
+            `consistency` for a distilled model, whose only solver it is.
         grid: (schedule, num_steps) -> descending steps, int[num_steps + 1], e.g.
             `karras_timesteps` or `timesteps`.
-        batch_size: images per compiled call, >= 1; 16 by default, 64 of latents, whose
-            network is small.
-        with_path: without it path is empty, which spares latents their decoding.
+        batch_size: images per compiled call, >= 1; by default 16, and 64 for latents,
+            whose network is small.
+        with_path: without it path is empty, and only final latents are decoded.
         style: for a model with styles: slant, weight, width and roundness, see
-            `jdiff.style`, float[4] for all or float[N, 4], in [-3, 3]; NaN is "any".
-        decode: whether to make images of latents, rather than yield float32[n, L].
+            `jdiff.handwriting.STYLES`, float[4] for all or float[N, 4], in [-3, 3];
+            NaN is "any".
+        decode: whether latents become images; else x_0 is float32[n, L].
 
     Yields:
         Sample with x_0 float32[n, H, W, C] in [-1, 1] and path

@@ -1,8 +1,4 @@
-"""A trained model in one value.
-
-`Model` holds what sampling needs: network, weights, schedule, what is predicted, and
-the characters its labels stand for.
-"""
+"""A trained model in one value: network, weights, schedule, prediction, classes."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -27,7 +23,7 @@ SHIPPED = {
     for name in ("unet", "latent", "distilled", "mixture")
 }
 
-# The names under which weights files and scripts speak of these functions.
+# By their names in weights files and on the command line.
 PREDICTIONS = {
     "eps": diffusion.PREDICT_EPS,
     "x_0": diffusion.PREDICT_X_0,
@@ -61,12 +57,11 @@ class Model(NamedTuple):
         image_shape: (H, W, C).
         has_null: whether the network knows the null label, so that it can be guided.
         distilled: whether the network sees the end of a path from anywhere on it, so
-            that `consistency`, and no other solver, samples from it.
-        autoencoder: what makes images of latents, if it is latents that are denoised;
-            params hold its weights, too.
+            that `consistency` is the only solver for it.
+        autoencoder: decodes latents to images, for a model of latents; params hold its
+            weights, too.
         has_style: whether the network takes a `Condition`, label and style, for label.
-        guidance: the scale that it is sampled with unless another is asked for; of no
-            use without a null label.
+        guidance: the default scale of guidance; unused without a null label.
     """
 
     apply: Callable[..., jax.Array]
@@ -158,14 +153,13 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
     """Returns the model that a description and its weights stand for.
 
     Args:
-        description: num_channels, num_blocks, num_levels (2 unless told), image_shape,
+        description: num_channels, num_blocks, num_levels (by default 2), image_shape,
             chars, schedule, num_steps and prediction, as `jdiff train unet` stores
-            them, and distilled, where it is true; or what `jdiff train latent`
-            stores.
+            them; or what `jdiff train latent` and `jdiff train distill` store.
         params: the network's weights, and the autoencoder's.
 
     Raises:
-        WeightsError: a fact is missing or has a value that is not known here.
+        WeightsError: a part of the description is missing or not known here.
     """
     try:
         chars = description["chars"]
@@ -201,11 +195,16 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
 def _make_network(description: dict[str, Any]) -> hk.Transformed:
     num_classes = len(description["chars"])
     if "autoencoder" in description:
-        facts = description["num_features"], description["num_layers"]
-        return make_residual_mlp(num_classes, *facts)
-    sizes = description["num_channels"], description["num_blocks"]
-    # Descriptions from before there was a choice lack it.
-    return make_unet(num_classes, *sizes, description.get("num_levels", 2))
+        return make_residual_mlp(
+            num_classes, description["num_features"], description["num_layers"]
+        )
+    return make_unet(
+        num_classes,
+        description["num_channels"],
+        description["num_blocks"],
+        # Descriptions from before there was a choice lack it.
+        description.get("num_levels", 2),
+    )
 
 
 def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
@@ -259,8 +258,8 @@ def suit_steps(
 ) -> str | Path:
     """Returns "distilled" in place of "latent" up to 4 steps, else the name as it is.
 
-    Few steps are what distillation is for. Who gives a solver or guidance, which
-    distilled weights do not know, keeps "latent".
+    Distilled weights are made for few steps. They know neither solvers nor guidance, so
+    with one of them "latent" stays.
     """
     few = num_steps <= _MAX_FEW_STEPS and solver is guidance is None
     return "distilled" if name == "latent" and few else name
