@@ -124,7 +124,7 @@ def make_diffusion_loss(
     label_dropout: float = 0.0,
     distance: Distance = l2_loss,
     weight: Weight = uniform_weight,
-    num_levels: int = 0,
+    num_noise_levels: int = 0,
 ) -> Callable:
     """Returns the loss of Eq. 8 over a batch: (params, key, batch) -> (loss, metrics).
 
@@ -142,8 +142,9 @@ def make_diffusion_loss(
             trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
         distance: (output, target) -> scalar, of one example.
         weight: (schedule, prediction, t) -> scalar.
-        num_levels: equal parts of 1 .. T, from least noise to most, for which
-            metrics["levels"] holds the result of `sum_by_level`; none if it is 0.
+        num_noise_levels: equal parts of 1 .. T, from least noise to most, for which
+            metrics["noise_levels"] holds the result of `sum_by_noise_level`; 0 for
+            none.
 
     Raises:
         ValueError: label_dropout is outside [0, 1] or lacks a null_label, or the
@@ -173,21 +174,24 @@ def make_diffusion_loss(
         errors = jax.vmap(distance)(output, target)
         losses = jax.vmap(lambda t: weight(schedule, prediction, t))(t) * errors
         metrics = {"loss": jnp.mean(losses)}
-        if num_levels:
-            level = (t - 1) * num_levels // num_steps
-            metrics["levels"] = sum_by_level(losses, level, num_levels)
+        if num_noise_levels:
+            index = (t - 1) * num_noise_levels // num_steps
+            sums = sum_by_noise_level(losses, index, num_noise_levels)
+            metrics["noise_levels"] = sums
         return metrics["loss"], metrics
 
     return loss_fn
 
 
-def sum_by_level(losses: jax.Array, level: jax.Array, num_levels: int) -> jax.Array:
-    """Returns sums and counts of losses by noise level, float32[2, num_levels].
+def sum_by_noise_level(
+    losses: jax.Array, index: jax.Array, num_noise_levels: int
+) -> jax.Array:
+    """Returns sums and counts of losses by noise level, float32[2, num_noise_levels].
 
     Args:
         losses: float[B].
-        level: index of each loss's noise level, int[B] in [0, num_levels).
-        num_levels: at least 1.
+        index: of each loss's noise level, int[B] in [0, num_noise_levels).
+        num_noise_levels: at least 1.
     """
-    at_level = level[:, None] == jnp.arange(num_levels)[None]
-    return jnp.stack([losses @ at_level, jnp.sum(at_level, axis=0)])
+    is_at = index[:, None] == jnp.arange(num_noise_levels)[None]
+    return jnp.stack([losses @ is_at, jnp.sum(is_at, axis=0)])

@@ -173,7 +173,7 @@ def test_perfect_network_has_no_loss_and_an_error_of_1_has_loss_1(prediction):
 
 def test_losses_are_told_apart_by_level():
     losses, level = jnp.array([1.0, 2.0, 4.0, 8.0]), jnp.array([0, 0, 2, 3])
-    sums, numbers = jdiff.losses.sum_by_level(losses, level, 4)
+    sums, numbers = jdiff.losses.sum_by_noise_level(losses, level, 4)
     np.testing.assert_array_equal(sums, [3.0, 0.0, 4.0, 8.0])
     np.testing.assert_array_equal(numbers, [2, 0, 1, 1])
 
@@ -184,14 +184,14 @@ def test_levels_of_noise_share_steps_and_loss():
         return x_t
 
     steps = []
-    options = {"distance": lambda output, target: 1.0, "num_levels": 5}
+    options = {"distance": lambda output, target: 1.0, "num_noise_levels": 5}
     loss_fn = jdiff.make_diffusion_loss(apply, FLOW, jdiff.PREDICT_V, **options)
     loss, metrics = loss_fn(None, jax.random.key(0), batch_of(50))
     # Of ten steps each level has two; the log-SNR falls from step to step.
     bounds = jdiff.log_snr(FLOW, jnp.array([9, 7, 5, 3]))
     levels = 4 - np.digitize(steps[0], bounds, right=True)
     numbers = np.bincount(levels, minlength=5)
-    np.testing.assert_array_equal(metrics["levels"], [numbers, numbers])
+    np.testing.assert_array_equal(metrics["noise_levels"], [numbers, numbers])
     assert loss == 1.0 and numbers.all()
 
 

@@ -21,9 +21,8 @@ from jdiff.data.pen import Pen as Pen
 from jdiff.data.pen import read_pen as read_pen
 from jdiff.data.points import DENSITIES as DENSITIES
 from jdiff.data.points import Points as Points
-from jdiff.data.points import check_points as check_points
 from jdiff.data.points import hide_labels as hide_labels
-from jdiff.data.points import read_points as read_points
+from jdiff.data.points import read_points
 from jdiff.data.points import standardize as standardize
 from jdiff.data.stream import Source as Source
 from jdiff.data.stream import from_dataset as from_dataset
@@ -106,13 +105,13 @@ def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, in
 
     Args:
         source: a name in `DENSITIES`, or the path of an .npz file of points in the
-            plane (see `read_points`).
+            plane (see `jdiff.data.points.read_points`).
         num_points: to draw, >= 2; ignored for a file.
         seed: of the draw, >= 0.
 
     Raises:
         DataError: unknown source, or points that are not in the plane.
-        ValueError: see `check_points`.
+        ValueError: see `jdiff.data.points.check_points`.
     """
     density = DENSITIES.get(source)
     if density:

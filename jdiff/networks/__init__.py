@@ -2,16 +2,11 @@
 
 from jdiff.networks.affine import AffineDenoiser as AffineDenoiser
 from jdiff.networks.classifier import Classifier as Classifier
-from jdiff.networks.conditioning import MAX_LOG_SNR as MAX_LOG_SNR
 from jdiff.networks.conditioning import Condition as Condition
 from jdiff.networks.conditioning import raw_level as raw_level
 from jdiff.networks.conditioning import sinusoidal as sinusoidal
 from jdiff.networks.layers import Conv2D as Conv2D
 from jdiff.networks.layers import convolve as convolve
-from jdiff.networks.layers import depth_to_space as depth_to_space
-from jdiff.networks.layers import space_to_depth as space_to_depth
-from jdiff.networks.layers import winograd as winograd
-from jdiff.networks.layers import winograd_matrices as winograd_matrices
 from jdiff.networks.mlp import make_mlp as make_mlp
 from jdiff.networks.mlp import make_residual_mlp as make_residual_mlp
 from jdiff.networks.mlp import make_stroke_classifier as make_stroke_classifier

@@ -162,7 +162,7 @@ def make_step(
         model.prediction,
         null_label=len(model.classes),
         label_dropout=args.label_dropout,
-        num_levels=NUM_NOISE_LEVELS,
+        num_noise_levels=NUM_NOISE_LEVELS,
     )
 
     def loss_fn(params, *rest):

@@ -94,7 +94,9 @@ def fetch(recent: list[dict[str, jax.Array]], done: int) -> list[dict[str, float
         ValueError: loss or gradient is NaN or infinite.
     """
     fetched = jax.device_get(recent)
-    levels = [metrics.pop("levels") for metrics in fetched if "levels" in metrics]
+    levels = [
+        metrics.pop("noise_levels") for metrics in fetched if "noise_levels" in metrics
+    ]
     steps = [
         dict(zip(metrics, map(float, row), strict=True))
         for metrics in fetched

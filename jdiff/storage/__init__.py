@@ -9,7 +9,6 @@ from jdiff.storage.files import atomic_write as atomic_write
 from jdiff.storage.files import check_output as check_output
 from jdiff.storage.files import discard_drafts as discard_drafts
 from jdiff.storage.files import user_cache as user_cache
-from jdiff.storage.fingerprints import fingerprint as fingerprint
 from jdiff.storage.weights import WEIGHTS_NAME as WEIGHTS_NAME
 from jdiff.storage.weights import WeightsError as WeightsError
 from jdiff.storage.weights import check_params as check_params

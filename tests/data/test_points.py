@@ -13,7 +13,8 @@ from sklearn.datasets import make_circles, make_moons
 
 import jdiff
 from jdiff import data
-from jdiff.data import check_points, hide_labels, load_points, read_points, standardize
+from jdiff.data import hide_labels, load_points, standardize
+from jdiff.data.points import check_points, read_points
 
 N = 20_000
 names = pytest.mark.parametrize("name", data.points.DENSITIES)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jdiff
-from jdiff.networks import ScaleShiftNorm, depth_to_space, sinusoidal, space_to_depth
+from jdiff.networks import ScaleShiftNorm, sinusoidal
+from jdiff.networks.layers import depth_to_space, space_to_depth
 
 KEY = jax.random.key(0)
 CHARS = "dehlorw"

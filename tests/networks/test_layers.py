@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jdiff.networks import Conv2D, convolve, winograd, winograd_matrices
+from jdiff.networks.layers import Conv2D, convolve, winograd, winograd_matrices
 
 SIZES = [(7, 7), (14, 14), (5, 8), (1, 20), (16, 3)]  # one tile, equal ones, ragged
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jdiff
-from jdiff.networks import MAX_LOG_SNR
+from jdiff.networks.conditioning import MAX_LOG_SNR
 
 B, D, CLASSES = 6, 2, 3
 LEVELS = (jdiff.networks.sinusoidal, jdiff.networks.raw_level)

@@ -225,7 +225,7 @@ def test_the_first_step_that_is_not_finite_is_named(name, bad):
 
 def test_a_line_of_the_log_tells_the_mean_loss_at_levels_that_were_drawn():
     sums = jnp.array([[[3.0, 0.0, 4.0], [1, 0, 2]], [[5.0, 0.0, 2.0], [1, 0, 1]]])
-    recent = [{"loss": jnp.float32(k), "levels": sums[k]} for k in range(2)]
+    recent = [{"loss": jnp.float32(k), "noise_levels": sums[k]} for k in range(2)]
     got = log.fetch(recent, 2)[-1]
     assert got == {"loss": 1.0, "loss_at_noise/1": 4.0, "loss_at_noise/3": 2.0}
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jdiff.storage import fingerprint, fingerprints
+from jdiff.storage import fingerprints
+from jdiff.storage.fingerprints import fingerprint
 
 ARRAYS = [
     np.linspace(-1.0, 1.0, 24, dtype=np.float32).reshape(2, 3, 4),
