@@ -1,13 +1,15 @@
-"""The notebooks: stored clean, written with the facade alone, and they run.
+"""The notebooks: stored clean, begun alike, and they run.
 
 They run in a shortened form, in which they train for seconds and download nothing.
 """
 
-import ast
+import importlib.util
 import json
 import os
 import re
 import shutil
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -33,13 +35,6 @@ def code_cells(name):
     return [cell for cell in cells if cell["cell_type"] == "code"]
 
 
-def nodes(name):
-    """Yields all syntax of a notebook; its magics count as `pass`."""
-    for cell in code_cells(name):
-        source = re.sub(r"^(\s*)[%!].*", r"\1pass", "".join(cell["source"]), flags=re.M)
-        yield from ast.walk(ast.parse(source))
-
-
 def test_the_notebooks_are_there():
     assert set(NUM_FIGURES) <= set(NOTEBOOKS)
 
@@ -52,29 +47,74 @@ def test_a_notebook_is_stored_without_outputs(name):
         assert cell["metadata"] == {}
 
 
-@every_notebook
-def test_a_notebook_imports_only_the_facade(name):
-    for node in nodes(name):
-        if isinstance(node, ast.Import):
-            modules = [alias.name for alias in node.names]
-            assert all(m == "jdiff" or m.split(".")[0] != "jdiff" for m in modules)
-        if isinstance(node, ast.ImportFrom):
-            assert node.module.split(".")[0] != "jdiff"
+def install_cell(name):
+    first, *_ = code_cells(name)
+    assert first["id"] == "install"
+    return "".join(first["source"])
 
 
 @every_notebook
-def test_a_notebook_uses_only_public_names(name):
-    used = {
-        node.attr
-        for node in nodes(name)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "jdiff"
-    }
-    assert used
-    assert used <= set(jdiff.__all__)
+def test_a_notebook_begins_as_all_do(name):
+    assert install_cell(name) == install_cell(NOTEBOOKS[0])
 
 
+@every_notebook
+def test_a_notebook_leads_to_nobody_else_s_account(name):
+    text = (FOLDER / name).read_text(encoding="utf-8")
+    assert "colab.research.google.com" not in text and "github.com" not in text
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Runs the first cell in an empty folder, as far as pip; returns what it installs.
+
+    Whether jdiff is there already, the argument says.
+    """
+    monkeypatch.chdir(tmp_path)
+    source = install_cell(NOTEBOOKS[0])
+    assert source.count("%pip") == 1
+    source = re.sub(r"%pip install -q \"{(\w+)}\"", r"installed.append(\1)", source)
+
+    def run(is_there):
+        installed = []
+        find = (lambda name: object()) if is_there else (lambda name: None)
+        with monkeypatch.context() as patch:
+            patch.setattr(importlib.util, "find_spec", find)
+            exec(source, {"installed": installed})
+        return installed
+
+    return run
+
+
+def test_where_jdiff_is_installed_nothing_is(install):
+    assert install(is_there=True) == []
+
+
+def test_a_notebook_installs_from_the_clone_around_it(install, tmp_path, monkeypatch):
+    shutil.copy(FOLDER.parent / "pyproject.toml", tmp_path)
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / "notebooks")
+    assert install(is_there=False) == ["..[train]"]
+
+
+def test_a_notebook_installs_a_wheel_beside_it(install, tmp_path):
+    wheel = "jdiffusion-0.1.0-py3-none-any.whl"
+    (tmp_path / wheel).touch()
+    assert install(is_there=False) == [f"{wheel}[train]"]
+
+
+def test_without_either_it_says_what_to_do(install):
+    with pytest.raises(ImportError, match="Put a wheel, jdiffusion-.*, beside"):
+        install(is_there=False)
+
+
+def test_the_other_jdiff_is_recognised(install, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jdiff", types.ModuleType("jdiff"))
+    with pytest.raises(ImportError, match="is another project"):
+        install(is_there=True)
+
+
+@pytest.mark.slow
 @every_notebook
 def test_a_notebook_runs_and_shows_its_figures(name, tmp_path, monkeypatch):
     reason = "running notebooks needs pip install '.[test]'"
