@@ -1,28 +1,25 @@
-"""Prints how well diffusion learns points in the plane, or how fast beside PyTorch.
+"""Prints how well diffusion learns points in the plane.
 
-    python scripts/compare_toy.py --out table.json
+    python scripts/benchmarks/points.py --out points.json
 
-Other options, as --epochs 200, go on to `jdiff train points`.
-
-Table: each density, trained without labels with the recipe's defaults, for each seed.
-`200 steps` (DDPM) and `20 steps` (UniPC) are sliced Wasserstein distances of samples
-and fresh points, divided by that of two fresh sets (mean of 10 pairs): 1 is as good as
-data. Then, on the grid of Gaussians, what the likelihood of the probability flow lacks;
-and how many of the points that were asked for with a label lie within four standard
-deviations of the structure that was asked for.
+Each density is trained without labels by `jdiff train points` with its defaults, for
+each seed; other options, as --epochs 200, go on to it. `200 steps` (DDPM) and `20
+steps` (UniPC) are sliced Wasserstein distances of samples and fresh points, divided by
+that of two fresh sets (mean of 10 pairs): 1 is as good as data. Then, on the grid of
+Gaussians, what the likelihood of the probability flow lacks; and the fraction of the
+points asked for with a label that lie within four standard deviations of the structure
+asked for.
 """
 
 import argparse
-import json
 import math
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from command import check_positive, make_parser, run, save_json
 
 import jdiff
 from jdiff.recipes import point_models
@@ -89,8 +86,8 @@ def missing_nats(model, args, seed: int) -> dict[str, float]:
     return {"truth": float(truth), "missing": float(nats - truth), "half": error}
 
 
-def shares(model, args, seed: int) -> dict[str, float]:
-    """Returns the share of points on the structure asked for, at scales of guidance."""
+def fractions(model, args, seed: int) -> dict[str, float]:
+    """Returns the fraction of points on their structure, at scales of guidance."""
     labels = np.arange(args.num_samples) % 4
     figures = {}
     for guidance in GUIDANCE:
@@ -120,7 +117,7 @@ def table(args: argparse.Namespace) -> dict:
                 nats.append(missing_nats(model, args, seed))
             if name == "moons_and_circles":
                 model, _ = train(name, seed, args)
-                asked.append(shares(model, args, seed))
+                asked.append(fractions(model, args, seed))
         seconds, *ratios = mean(rows[name]).values()
         cells = " | ".join(f"{ratio:.2f}" for ratio in ratios)
         print(f"| {name} | {seconds:.0f} | {cells} |", flush=True)
@@ -132,40 +129,31 @@ def table(args: argparse.Namespace) -> dict:
             "the steps of the flow)."
         )
     if asked:
-        cells = (f"{name}: {100 * share:.2f}%" for name, share in mean(asked).items())
+        cells = (
+            f"{name}: {100 * fraction:.2f}%" for name, fraction in mean(asked).items()
+        )
         print(f"\nmoons_and_circles, on the structure asked for: {', '.join(cells)}.")
-    return {"distances": rows, "nats": nats, "shares": asked}
+    return {"distances": rows, "nats": nats, "fractions": asked}
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="compare_toy.py",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    known = list(jdiff.data.points.DENSITIES)
+def main(argv=None) -> None:
+    parser = make_parser(__doc__)
+    parser.allow_abbrev = False  # all else is for the training
+    known = list(jdiff.data.DENSITIES)
     add = parser.add_argument
     add("--densities", nargs="+", default=known, choices=known, metavar="NAME")
     add("--seeds", type=int, default=3)
     add("--num-samples", type=int, default=10_000)
     add("--num-density", type=int, default=2_000, help="points of the likelihood")
     add("--out", type=Path, help="FILE.json, the figures of each seed")
-    args, options = parser.parse_known_args(argv)
-    args.options = options
-    try:
-        for name in ("seeds", "num_density"):
-            if getattr(args, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(args, name)}.")
-        if args.out:
-            jdiff.storage.check_output(args.out, ".json")
-        figures = table(args)
-        if args.out:
-            with jdiff.storage.atomic_write(args.out) as draft:
-                draft.write_text(json.dumps(figures, indent=2))
-    except (ValueError, OSError) as error:
-        print(f"compare_toy.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+    args, args.options = parser.parse_known_args(argv)
+    check_positive(args, "seeds", "num_samples", "num_density")
+    if args.out:
+        jdiff.storage.check_output(args.out, ".json")
+    figures = table(args)
+    if args.out:
+        save_json(args.out, figures)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
