@@ -1,5 +1,6 @@
 """Schedules, predictions and denoisers that several test files speak of."""
 
+import functools
 import os
 
 import jax
@@ -39,6 +40,16 @@ def point(x_t, t):
 def bend(x_t, t):
     """A denoiser that is neither linear nor constant in t."""
     return jnp.tanh(x_t - 0.01 * t)
+
+
+def shapes_of(network, size, num_channels=3):
+    """Shapes of the weights of a network for images [size, size, C]."""
+    init = functools.partial(
+        jdiff.models.init_params,
+        network=network,
+        image_shape=(size, size, num_channels),
+    )
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 def save_still_network(path):

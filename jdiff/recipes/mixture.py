@@ -38,11 +38,11 @@ def run(args: argparse.Namespace) -> None:
     if args.model == "article":
         closed_form.linear.save(args.out, closed_form.linear.fit(images, names))
     else:
-        size = images[0].size
-        sizes = args.cells, args.latents, args.rank
-        sizes = (1, size, size) if args.model == "affine" else sizes
+        cells, latents, rank = args.cells, args.latents, args.rank
+        if args.model == "affine":
+            cells, latents, rank = 1, images[0].size, images[0].size
         fitted = closed_form.mixtures.fit(
-            images, names, *sizes, args.shrinkage, args.seed
+            images, names, cells, latents, rank, args.shrinkage, args.seed
         )
         closed_form.mixtures.save(args.out, fitted)
     seconds = time.perf_counter() - began
