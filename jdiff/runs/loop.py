@@ -108,9 +108,12 @@ def set_learning_rate(
     warm_up = jnp.minimum(progress / WARM_UP, 1.0)
     share = warm_up * (0.5 + 0.5 * jnp.cos(jnp.pi * progress))
     # Gradients of several batches are summed by an optimizer around the other.
-    opt_state = getattr(state.opt_state, "inner_opt_state", state.opt_state)
-    opt_state.hyperparams["learning_rate"] = highest * share
-    return state
+    outer, rate = state.opt_state, {"learning_rate": highest * share}
+    inner = getattr(outer, "inner_opt_state", outer)
+    inner = inner._replace(hyperparams=inner.hyperparams | rate)
+    if hasattr(outer, "inner_opt_state"):
+        inner = outer._replace(inner_opt_state=inner)
+    return state._replace(opt_state=inner)
 
 
 def compile_step(
