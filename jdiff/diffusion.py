@@ -129,7 +129,8 @@ def q_posterior(
     chex.assert_rank([t, s], 0)
     check_step(schedule, t)
     check_step(schedule, s)
-    if not any(isinstance(step, jax.core.Tracer) for step in (t, s)) and not s < t:
+    is_traced = any(isinstance(step, jax.core.Tracer) for step in (t, s))
+    if not is_traced and np.asarray(s) >= np.asarray(t):
         raise ValueError(f"s must be less than t, got s = {s} and t = {t}.")
     ratio = snr_ratio(schedule, t, s)
     eps = noise(schedule, x_t, x_0, t)
@@ -211,7 +212,7 @@ def check_determined(schedule: Schedule, prediction: Prediction) -> None:
     """
     if any(isinstance(table, jax.core.Tracer) for table in schedule):
         return
-    tables = Schedule(*(np.asarray(table)[-1:] for table in schedule))
+    tables = jax.tree.map(lambda table: np.asarray(table)[-1:], schedule)
     with np.errstate(divide="ignore"), jax.ensure_compile_time_eval():
         factor = prediction.x_0(tables, np.float32(0), np.float32(1), 0)
     if not np.isfinite(factor):

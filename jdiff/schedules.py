@@ -214,9 +214,6 @@ def log_snr(schedule: Schedule, t: jax.typing.ArrayLike) -> jax.Array:
     return 2.0 * (jnp.log(schedule.alpha[t]) - jnp.log(schedule.sigma[t]))
 
 
-Spacing = Callable[[Schedule, np.ndarray], jax.typing.ArrayLike]
-
-
 def timesteps(schedule: Schedule, num_steps: int) -> np.ndarray:
     """Returns a grid of steps, uniform in t, from T down to 0: int32[num_steps + 1].
 
@@ -227,8 +224,7 @@ def timesteps(schedule: Schedule, num_steps: int) -> np.ndarray:
     Raises:
         ValueError: num_steps is outside [1, T].
 
-    >>> import jdiff
-    >>> jdiff.timesteps(jdiff.linear_schedule(1000), 4).tolist()
+    >>> timesteps(linear_schedule(1000), 4).tolist()
     [1000, 750, 500, 250, 0]
     """
     last = len(schedule.alpha) - 1
@@ -239,7 +235,7 @@ def timesteps(schedule: Schedule, num_steps: int) -> np.ndarray:
 def spaced_timesteps(
     schedule: Schedule,
     num_steps: int,
-    spacing: Spacing = log_snr,
+    spacing: Callable[[Schedule, np.ndarray], jax.typing.ArrayLike] = log_snr,
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
 ) -> np.ndarray:
@@ -262,8 +258,7 @@ def spaced_timesteps(
     Raises:
         ValueError: a number is outside its range, or spacing is not monotone.
 
-    >>> import jdiff
-    >>> jdiff.spaced_timesteps(jdiff.flow_schedule(1000), 5).tolist()
+    >>> spaced_timesteps(flow_schedule(1000), 5).tolist()
     [1000, 845, 281, 27, 2, 0]
     """
     last = len(schedule.alpha) - 1
@@ -321,15 +316,13 @@ def karras_timesteps(
     Raises:
         ValueError: num_steps is outside [1, T].
 
-    >>> import jdiff
-    >>> jdiff.karras_timesteps(jdiff.cosine_schedule(1000), 5).tolist()
+    >>> karras_timesteps(cosine_schedule(1000), 5).tolist()
     [1000, 917, 854, 692, 279, 0]
     """
     last = len(schedule.alpha) - 1
     check_num_steps(num_steps, last)
     alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
-    # Where alpha_T = 0 the noise level is infinite. Any high value will do: times[0]
-    # is T in any case.
+    # Where alpha_T = 0 the noise level is infinite; times[0] is T in any case.
     values = (sigma / np.maximum(alpha, 1e-9)) ** (1.0 / rho)
     targets = sigma_max ** (1.0 / rho) * (1.0 - np.arange(num_steps) / num_steps)
     nearest = np.interp(targets, values, np.arange(1, last + 1))
@@ -337,12 +330,7 @@ def karras_timesteps(
 
 
 def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
-    """Raises ValueError unless times is a grid, int[n + 1], descending to >= 0.
-
-    Args:
-        times: the steps, concrete or traced.
-        last: T, if it is known.
-    """
+    """Raises ValueError unless times is int[n + 1], descending, in [0, last]."""
     if isinstance(times, jax.core.Tracer):
         return
     times = np.asarray(times)

@@ -210,7 +210,7 @@ def load(path: str | Path) -> LinearModel:
     labels = labels_from_description(description, path)
     arrays = params.get("linear", {})
     num_latents, *shape = np.shape(arrays.get("components")) or (0,)
-    expected = {
+    expected: dict[str, Sequence[int]] = {
         "mean": shape,
         "scale": shape,
         "components": (num_latents, *shape),

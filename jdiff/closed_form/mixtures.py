@@ -245,7 +245,7 @@ def _expected_shapes(params: dict[str, Any], num_classes: int) -> dict[str, Any]
     """Returns the shapes of a model's tensors, by the sizes of two of them."""
     pixels, cells = params.get("pixels", {}), params.get("cells", {})
     num_latents, *shape = np.shape(pixels.get("axes")) or (0,)
-    _, num_cells, rank, *_ = (*np.shape(cells.get("variances")), 0, 0, 0)
+    num_cells, rank = [*np.shape(cells.get("variances")), 0, 0, 0][1:3]
     # Older files hold a vector in place of the scalar.
     remainder = (1,) if np.shape(pixels.get("remainder")) == (1,) else ()
     per_cell = num_classes, num_cells
