@@ -1,9 +1,9 @@
 """jdiff: denoising diffusion as pure functions in JAX.
 
 Here are the names of the core (`jdiff.core` lists them), the rooms (`jdiff.networks`,
-`jdiff.data`, ...) and the verbs (`load_model`, `generate`, `write`). All are imported on
-first use, so nobody waits for, or installs, what they do not use. The core needs jax,
-numpy and chex.
+`jdiff.data`, ...) and the verbs (`load_model`, `generate`, `write`). All are imported
+on first use, so nobody waits for, or installs, what they do not use. The core needs
+jax, numpy and chex.
 """
 
 import importlib

@@ -111,7 +111,8 @@ def denoiser(
             have no bounds, and images are clipped after guidance, by `clip_x_0`.
 
     Raises:
-        ValueError: the label is None for a model without a null label.
+        ValueError: the label is outside its range, or None for a model without a null
+            label.
 
     >>> import jax, jdiff
     >>> model = jdiff.load_model("unet")
@@ -119,11 +120,13 @@ def denoiser(
     >>> jax.jit(denoise)(jax.numpy.zeros(model.image_shape), 500).shape
     (28, 28, 1)
     """
+    null = len(model.classes)
     if label is None and not model.has_null:
         raise ValueError("label must be a number for a model without a null label.")
-    condition = make_condition(
-        model, len(model.classes) if label is None else label, style
-    )
+    label = null if label is None else label
+    if not isinstance(label, jax.core.Tracer) and not 0 <= label <= null:
+        raise ValueError(f"label must be in [0, {null}], got {label}.")
+    condition = make_condition(model, label, style)
     return make_denoiser(
         model.apply,
         model.params if params is None else params,

@@ -1,11 +1,14 @@
 """Diffusion of latents: standardisation, sampling, files."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jdiff
+from jdiff.images import from_uint8
 
 KEY = jax.random.key(0)
 FACTS = {
@@ -165,3 +168,82 @@ def test_a_residual_network_begins_at_0_and_knows_level_and_label():
     assert len(np.unique(rows.round(5), axis=0)) == 4
     with pytest.raises(ValueError, match="num_layers must be >= 1, got 0"):
         jdiff.models.init_params(KEY, jdiff.networks.make_residual_mlp(2, 8, 0), (3,))
+
+
+SHAPE = (8, 4, 1)
+MAKERS = [
+    jdiff.models.make_vae,
+    functools.partial(jdiff.models.make_conv_vae, widths=(4, 8)),
+]
+
+
+def plane(num, noise, seed=0):
+    """Images uint8 near a plane of 3 dimensions."""
+    rng = np.random.default_rng(seed)
+    axes = 12 * rng.standard_normal((3, *SHAPE))
+    images = 128 + np.tensordot(rng.standard_normal((num, 3)), axes, 1)
+    images += noise * rng.standard_normal(images.shape)
+    return np.clip(images.round(), 0, 255).astype(np.uint8)
+
+
+def scale(images):
+    return from_uint8(jnp.asarray(images))
+
+
+def test_pca_decodes_what_it_encodes():
+    images = plane(200, noise=0.0)
+    autoencoder, params = (
+        jdiff.models.make_affine(3, SHAPE),
+        jdiff.models.fit_pca(images, 3),
+    )
+    z = jnp.array([0.4, -1.0, 0.2])
+    image = autoencoder.decode(params, z).mean
+    # Rounded pixels lie near the plane, not in it, so posteriors have some width.
+    np.testing.assert_allclose(
+        autoencoder.encode(params, image).mean, z, rtol=1e-3, atol=1e-3
+    )
+    for image in scale(images[:5]):
+        again = autoencoder.decode(params, autoencoder.encode(params, image).mean)
+        np.testing.assert_allclose(again.mean, image, atol=2.0 / 127.5)
+
+
+def test_pca_loses_no_more_than_any_other_plane():
+    images = plane(300, noise=9.0)
+    params = jdiff.models.fit_pca(images, 3)
+    flat = np.asarray(scale(images)).reshape(300, -1)
+    values = np.linalg.svd(flat - flat.mean(0), compute_uv=False)
+    axes = params["affine"]["axes"].reshape(3, -1)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(3), atol=1e-5)
+    lost = flat - flat.mean(0)
+    lost = lost - lost @ axes.T @ axes
+    np.testing.assert_allclose(
+        np.square(lost).sum(), np.square(values[3:]).sum(), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_networks_keep_shapes_and_ranges(make):
+    autoencoder = make(5, SHAPE)
+    params = jax.jit(autoencoder.init)(KEY)
+    image = jax.random.normal(KEY, SHAPE)
+    mean, variance = jax.jit(autoencoder.encode)(params, image)
+    assert mean.shape == variance.shape == (5,) and (variance > 0).all()
+    decoded = jax.jit(autoencoder.decode)(params, 100 * mean)
+    assert decoded.mean.shape == SHAPE and decoded.variance.shape == ()
+    assert np.abs(decoded.mean).max() <= 1.0
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_equal_arguments_give_the_same_functions(make):
+    assert make(5, SHAPE) is make(5, SHAPE) and make(4, SHAPE) is not make(5, SHAPE)
+
+
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="divisible by 4"):
+        jdiff.models.make_conv_vae(5, (9, 8, 1))
+    with pytest.raises(ValueError, match="widths must be two"):
+        jdiff.models.make_conv_vae(5, (8, 8, 1), (4,))
+    with pytest.raises(ValueError, match=r"num_latents must be in \[1, 31\]"):
+        jdiff.models.fit_pca(plane(50, noise=1.0), 32)
+    with pytest.raises(ValueError, match="differ"):
+        jdiff.models.fit_pca(np.zeros((9, *SHAPE), np.uint8), 3)
