@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from jdiff.handwriting.ink import ASCENT
 from jdiff.handwriting.layout import (
@@ -214,6 +213,8 @@ def draw_strokes(
         height: H.
         width: W.
     """
+    from PIL import Image, ImageDraw
+
     scale = _OVERSAMPLING
     page = np.zeros((height, width), np.uint8)
     for stroke in strokes:

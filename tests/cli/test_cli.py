@@ -174,6 +174,33 @@ def test_bad_input_is_one_sentence_and_no_file(folder, capsys, argv, says):
     assert says in fails(capsys, folder, *argv)
 
 
+@pytest.mark.parametrize(
+    ("argv", "unused"),
+    [
+        (["--help"], ["jax", "numpy"]),
+        (["--version"], ["jax", "numpy"]),
+        (["train", "--help"], ["jax", "numpy"]),
+        (
+            ["sample", "--chars", "a", "--num", "1", "--out", "a.npz"],
+            ["PIL", "matplotlib", "optax", "orbax", "scipy"],
+        ),
+    ],
+)
+def test_what_a_command_does_not_use_is_not_imported(folder, argv, unused):
+    program = (
+        "import sys; from jdiff.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {unused} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *argv],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 class Explosive:
     def __reduce__(self):
         return (open, ("exploded", "w"))
