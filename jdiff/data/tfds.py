@@ -60,7 +60,7 @@ def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | N
         source = builder.as_data_source(split)
         images = np.empty((len(source), *source[0]["image"].shape[:2]), np.uint8)
         labels = np.empty(len(source), np.int32)
-        # A full set takes a minute or two, so a bar shows that it goes on.
+        # A full set takes a minute or two, so a bar shows progress.
         for i in tqdm.trange(len(source), desc=f"Reading {folder}", mininterval=1.0):
             example = source[i]
             images[i], labels[i] = example["image"][..., 0], example["label"]

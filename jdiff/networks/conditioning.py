@@ -80,6 +80,6 @@ class Conditioning(hk.Module):
         if style is not None:
             given = ~jnp.isnan(style)
             numbers = jnp.concatenate([jnp.where(given, style, 0.0), given], axis=-1)
-            hand = jax.nn.silu(hk.Linear(self.num_features)(numbers))
-            condition += hk.Linear(self.num_features)(hand)
+            features = jax.nn.silu(hk.Linear(self.num_features)(numbers))
+            condition += hk.Linear(self.num_features)(features)
         return jax.nn.silu(condition)

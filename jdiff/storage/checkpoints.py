@@ -296,7 +296,7 @@ def _read_ema(folder: Path) -> tuple[dict[str, Any], Any]:
     ocp = _import_orbax()
     metadata, leaves = _read_metadata(folder)
     path = folder.resolve() / _STATE
-    # What it looks like is read from disk, because no network is at hand.
+    # The structure is read from disk, because there is no network to derive it from.
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(path)
     if tree is None:

@@ -125,9 +125,9 @@ def check_description(
 ) -> None:
     """Raises WeightsError if a number of a description asks for too much work.
 
-    No network has more layers than tensors, nor a layer wider than it has weights. What
-    the weights do not bound has a limit of its own: the sides of an image, the steps of
-    a schedule, the scale of guidance.
+    A network has at most as many layers as tensors, and each is at most as wide as the
+    network has weights. The sides of an image, the steps of a schedule and the scale of
+    guidance have fixed limits.
 
     Args:
         description: what a file says of its network; only the names known here count.
