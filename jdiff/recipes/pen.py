@@ -88,23 +88,12 @@ def run(args: argparse.Namespace) -> None:
     runs.run(
         args.out,
         state,
-        compile_epoch(epoch, args.learning_rate),
+        runs.compile_step(epoch, args.learning_rate),
         make_feed(args, strokes, int(state.step)),
         budget,
         progress,
         runs.Result(description, weights),
     )
-
-
-def compile_epoch(epoch: Any, learning_rate: float) -> runs.Step:
-    """Returns steps as one program, with the learning rate of the moment."""
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def step(state, progress, batch):
-        state = runs.set_learning_rate(state, learning_rate, progress)
-        return epoch(state, batch)
-
-    return step
 
 
 def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -> Any:

@@ -32,6 +32,7 @@ def stopped(teacher, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_a_student_learns_to_see_the_end_of_paths(stopped):
     assert steps_of(stopped) == [20]
     (facts,) = stopped.glob("checkpoints/20/facts/*metadata*")

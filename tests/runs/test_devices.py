@@ -124,6 +124,7 @@ def eight(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["copies", "pieces"])
 def test_eight_devices_train_as_one(eight, layout):
     one, many = np.load(eight / "one.npz"), np.load(eight / f"{layout}.npz")
@@ -134,6 +135,7 @@ def test_eight_devices_train_as_one(eight, layout):
     assert many["traces"] == one["traces"] == 1
 
 
+@pytest.mark.slow
 def test_pieces_take_an_eighth_of_the_memory(eight):
     copies, pieces = (np.load(eight / f"{k}.npz") for k in ("copies", "pieces"))
     assert copies["bytes_on_first"] == copies["bytes"] == pieces["bytes"]
@@ -141,6 +143,7 @@ def test_pieces_take_an_eighth_of_the_memory(eight):
     assert pieces["bytes_on_first"] == pytest.approx(pieces["bytes"] / 8, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_batch_that_devices_cannot_share_is_refused(eight):
     code, _, error = json.loads((eight / "results.json").read_text())["odd"]
     assert code == 2 and not (eight / "odd").exists()
@@ -148,6 +151,7 @@ def test_a_batch_that_devices_cannot_share_is_refused(eight):
     assert error.endswith(says)
 
 
+@pytest.mark.slow
 def test_a_run_of_eight_devices_goes_on_on_one(eight, tmp_path):
     code, _, _ = json.loads((eight / "results.json").read_text())["run"]
     assert code == 0 and len(losses_of(eight / "stopped")) == 1
@@ -272,7 +276,7 @@ def test_batches_accumulated_are_one_step_on_all_of_them():
     assert parts.step == 3 * whole.step == 6
 
 
-def test_a_dry_run_tells_the_cost_and_writes_nothing(data, tmp_path, eight):
+def test_a_dry_run_tells_the_cost_and_writes_nothing(data, tmp_path):
     options = ["--data", data, *TINY, "--out", tmp_path / "run", "--dry-run"]
     code, text, _ = train_linear(*options)
     assert code == 0 and not list(tmp_path.iterdir())
@@ -290,7 +294,11 @@ def test_a_dry_run_tells_the_cost_and_writes_nothing(data, tmp_path, eight):
         float, re.findall(r"[\d.e+-]*\d", lines["time per epoch"])
     )
     assert steps == 5 and 60 * minutes == pytest.approx(5 * seconds, rel=0.02)
-    # On eight devices the same, in pieces.
+
+
+@pytest.mark.slow
+def test_a_dry_run_is_for_all_devices(eight):
+    num_params = 64 * 64 + 64 + 3 * 64
     code, text, _ = json.loads((eight / "results.json").read_text())["dry"]
     assert code == 0 and not (eight / "dry").exists()
     assert f"parameters: {num_params:,}\n" in text and "each device of 8\n" in text

@@ -116,11 +116,13 @@ def assert_same_run(got, expected):
     np.testing.assert_allclose(got, expected, rtol=0.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(two, one):
     assert results(two, "whole")[0] == 0
     assert_same_run(two / "whole", one)
 
 
+@pytest.mark.slow
 def test_the_first_process_alone_writes(two, one):
     names = [
         [path.name.split(".")[0] for path in out.iterdir()]
@@ -129,6 +131,7 @@ def test_the_first_process_alone_writes(two, one):
     assert sorted(names[0]) == sorted(names[1])
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_of_two_ends_both_and_one_goes_on(two, one, tmp_path):
     assert results(two, "stopped")[0] == 0
     assert os.listdir(two / "stopped" / "checkpoints") == ["20"]
@@ -137,6 +140,7 @@ def test_a_signal_to_one_of_two_ends_both_and_one_goes_on(two, one, tmp_path):
     assert_same_run(tmp_path / "run", one)
 
 
+@pytest.mark.slow
 def test_two_processes_refuse_alike(two):
     code, error = results(two, "odd")
     assert code == 2 and not (two / "odd").exists()

@@ -11,6 +11,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[1]))  # as a program
 from commands import (  # noqa: E402
     TINY,
@@ -50,6 +52,7 @@ def killed(argv, out, seconds):
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_any_moment_goes_on_from_a_whole_checkpoint(tmp_path):
     data, out = write_data(tmp_path), tmp_path / "run"
     options = ["--data", data, *TINY, "--steps", 10**6, "--save-minutes", 1e-9]
