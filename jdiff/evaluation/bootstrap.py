@@ -34,10 +34,18 @@ def centred_estimate(value: float, draws: np.ndarray) -> Estimate:
     samples, which has a bias of 1/N, has twice that bias when resampled. Hence the
     spread of the resamples counts, not where they lie. Between equal distributions it
     is too wide, by the root of 3 in theory: the errors of the sample and of its
-    resample add up before they are squared.
+    resample add up before they are squared. Without resamples it has no width.
     """
+    if not len(draws):
+        return Estimate(float(value), float(value), float(value))
     low, high = np.quantile(draws - np.mean(draws), [0.025, 0.975])
     return Estimate(float(value), float(value + low), float(value + high))
+
+
+def percentile_estimate(value: float, draws: np.ndarray) -> Estimate:
+    """Returns the value with the 95% interval of its resamples; none: no width."""
+    low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (value, value)
+    return Estimate(float(value), float(low), float(high))
 
 
 def bootstrap_fraction(
@@ -53,11 +61,10 @@ def bootstrap_fraction(
         hits: bool[N], N >= 1.
         strata: int[N], the class of each.
         seed: >= 0.
-        num_resamples: >= 1.
+        num_resamples: >= 0; without any the interval has no width.
     """
     _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
     shares = np.bincount(stratum, hits) / counts
     rng = np.random.default_rng(seed)
     draws = rng.binomial(counts, shares, (num_resamples, len(counts))).sum(-1)
-    low, high = np.quantile(draws / len(hits), [0.025, 0.975])
-    return Estimate(float(np.mean(hits)), float(low), float(high))
+    return percentile_estimate(np.mean(hits), draws / len(hits))

@@ -10,6 +10,7 @@ so a figure of the samples and its floor differ in nothing but who drew the imag
 """
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,33 +18,58 @@ import jax
 import numpy as np
 
 from jdiff.data import EMNIST_CHARS, DataError, Dataset, check_labels, load
+from jdiff.evaluation.appearance import Appearance, measure_appearance
 from jdiff.evaluation.bootstrap import Estimate
 from jdiff.evaluation.distances import (
+    compare_manifolds,
     frechet_distance,
     kernel_distance,
-    precision_recall,
+    neighbour_radii,
 )
 from jdiff.evaluation.judge import (
     Judge,
     Legibility,
-    Reading,
     char_index,
     check_images,
     read_images,
     read_legibility,
 )
-from jdiff.evaluation.neighbours import Copying, copying, nearest
+from jdiff.evaluation.neighbours import (
+    NUM_RESAMPLES,
+    Copying,
+    companions,
+    copying,
+    nearest,
+    repetition,
+)
 
 
-class Figures(NamedTuple):
-    """What the metrics say of one set of images; see the functions of these names."""
+class Judgement(NamedTuple):
+    """What one judge says of one set of images; see the functions of these names."""
 
     legibility: Legibility
     frechet_distance: Estimate
-    kernel_distance: Estimate
+    kernel_distance: Estimate | None
     precision: Estimate
     recall: Estimate
-    copying: Copying
+    density: Estimate
+    coverage: Estimate
+
+
+class Figures(NamedTuple):
+    """What is known of one set of images.
+
+    Attributes:
+        judgements: by the name of the judge.
+        appearance: distances that no network takes part in.
+        repeated: fraction of images that repeat another, see `repetition`.
+        copying: None if that was left out.
+    """
+
+    judgements: dict[str, Judgement]
+    appearance: Appearance
+    repeated: Estimate
+    copying: Copying | None
 
 
 class Evaluation(NamedTuple):
@@ -51,108 +77,275 @@ class Evaluation(NamedTuple):
 
     Attributes:
         samples: figures of the samples.
-        real: figures of as many real test images, drawn the same way; shares of single
-            characters are over all test images there are.
+        real: figures of as many real test images, drawn the same way; fractions of
+            single characters are over all test images there are.
         num_samples: number of samples of each character.
         num_real: number of test images of each of these characters.
-        neighbours: int[N], the nearest training image of each sample.
+        missing: characters of the reference that no sample stands for.
+        neighbours: int[N], the nearest training image of each sample; None if that
+            was left out.
     """
 
     samples: Figures
     real: Figures
     num_samples: dict[str, int]
     num_real: dict[str, int]
-    neighbours: np.ndarray
+    missing: str
+    neighbours: np.ndarray | None
+
+
+class Reference(NamedTuple):
+    """What samples are compared with; from `make_reference`.
+
+    Attributes:
+        images: uint8[M, 28, 28, 1], of the training split.
+        chars: str[M], the character of each.
+        allowed: the characters that the judges choose from.
+        features: float32[M, F] by the name of the judge.
+        radii: `neighbour_radii` of these.
+        real_companions: `companions` of different test images.
+        train_pixels: float32[T, 784], the whole training split; None: not searched.
+        real_distances: float[N] of test images to the nearest of these, or None.
+    """
+
+    images: np.ndarray
+    chars: np.ndarray
+    allowed: str
+    features: dict[str, np.ndarray]
+    radii: dict[str, np.ndarray]
+    real_companions: np.ndarray
+    train_pixels: np.ndarray | None
+    real_distances: np.ndarray | None
 
 
 def evaluate(
-    judge: Judge, samples: Dataset, train: Dataset, test: Dataset, seed: int = 0
+    judges: Mapping[str, Judge],
+    samples: Dataset,
+    train: Dataset,
+    test: Dataset,
+    seed: int = 0,
+    fast: bool = False,
 ) -> Evaluation:
     """Returns the figures of samples and of real images drawn the same way.
 
     Deterministic given the seed. Distances to training images are Euclidean, of
-    pixels, over the whole training split; all other distances are of the judge's
-    features. Where a split has too few images of a character, they are drawn with
-    replacement.
+    pixels, over the whole training split; the judges' are of their features. Where a
+    split has too few images of a character, they are drawn with replacement.
 
     Args:
-        judge: from `load_judge`.
+        judges: by name, from `load_judges`.
         samples: images uint8[N, 28, 28, 1]; enough for a covariance of the features.
         train: the training split of the reference.
         test: its test split.
         seed: of the draws and the bootstraps, >= 0.
+        fast: leaves out the kernel distance and the search of the training images.
 
     Raises:
         ValueError: what `check` raises, or seed < 0.
     """
-    check(judge, samples, train, test)
+    check(judges, samples, train, test)
     if seed < 0:
         raise ValueError(f"seed must be >= 0, got {seed}.")
-    wanted = chars_of(samples)
-    counts = Counter(wanted.tolist())
-    rows_train, rows_test = (draw(split, counts, seed) for split in (train, test))
-    found = {*chars_of(train), *chars_of(test)}
-    allowed = "".join(char for char in EMNIST_CHARS if char in found)
-
-    reading = read_images(judge, samples.images)
-    reference = read_images(judge, train.images[rows_train]).features
+    counts = Counter(chars_of(samples).tolist())
+    reference, real = make_reference(judges, counts, train, test, seed, fast)
+    figures, neighbours = measure(judges, samples, reference, seed)
+    of_real, _ = measure(judges, real, reference, seed)
+    # There are few images of a character among these: take all of the test split.
     known = np.flatnonzero(np.isin(chars_of(test), sorted(counts)))
-    reading_test = read_images(judge, test.images[known])
-    real = Reading(*(x[np.searchsorted(known, rows_test)] for x in reading_test))
-
-    pixels = _pixels(train.images)
-    distances, neighbours = nearest(_pixels(samples.images), pixels)
-    real_distances, _ = nearest(_pixels(test.images[rows_test]), pixels)
-    figures = [
-        _figures(*pair, reference, real_distances, chars, allowed, seed)
-        for pair, chars in (
-            ((reading, distances), wanted),
-            ((real, real_distances), chars_of(test)[rows_test]),
-        )
-    ]
-    every = read_legibility(reading_test.logits, chars_of(test)[known], seed, allowed)
-    shares = figures[1].legibility._replace(
-        per_class=every.per_class, per_class_in_context=every.per_class_in_context
-    )
+    chars = chars_of(test)[known]
+    for name, judge in judges.items():
+        logits = read_images(judge, test.images[known]).logits
+        every = read_legibility(logits, chars, seed, reference.allowed)
+        strict, merged = of_real.judgements[name].legibility[:2]
+        exact = every._replace(strict=strict, merged=merged)
+        judgement = of_real.judgements[name]._replace(legibility=exact)
+        of_real.judgements[name] = judgement
     return Evaluation(
-        figures[0],
-        figures[1]._replace(legibility=shares),
+        figures,
+        of_real,
         dict(counts),
-        dict(Counter(chars_of(test)[known].tolist())),
-        neighbours[:, 0],
+        dict(Counter(chars.tolist())),
+        "".join(char for char in reference.allowed if char not in counts),
+        neighbours,
     )
 
 
-_NAMES = ("samples", "training images", "test images")
+def make_reference(
+    judges: Mapping[str, Judge],
+    counts: Mapping[str, int],
+    train: Dataset,
+    test: Dataset,
+    seed: int = 0,
+    fast: bool = False,
+) -> tuple[Reference, Dataset]:
+    """Returns what to compare with, and the real images that make the floor.
 
-
-def check(judge: Judge, samples: Dataset, train: Dataset, test: Dataset) -> None:
-    """Raises an error unless `evaluate` can take its arguments.
-
-    It does not look at the samples: blank ones stand for those still to be drawn.
+    Args:
+        judges: by name, from `load_judges`.
+        counts: how many images of each character.
+        train: the training split, of which the reference is drawn.
+        test: the test split, of which the real images are drawn.
+        seed: of both draws, >= 0.
+        fast: leaves out the training images, which takes a search to compare with.
 
     Raises:
-        ValueError: images of another size or type, characters that the judge or the
-            reference does not know, another number of labels, or too few samples for
-            a covariance of the judge's features.
+        DataError: a split has no image of a character.
     """
-    for name, split in zip(_NAMES, (samples, train, test), strict=True):
+    rows_train, rows_test = (draw(split, counts, seed) for split in (train, test))
+    found = {*chars_of(train), *chars_of(test)}
+    images = train.images[rows_train]
+    features = {
+        name: read_images(judge, images).features for name, judge in judges.items()
+    }
+    pixels = None if fast else _pixels(train.images)
+    real = _pixels(test.images[rows_test])
+    reference = Reference(
+        images,
+        chars_of(train)[rows_train],
+        "".join(char for char in EMNIST_CHARS if char in found),
+        features,
+        {name: neighbour_radii(x) for name, x in features.items()},
+        companions(_pixels(test.images[np.unique(rows_test)])),
+        pixels,
+        None if pixels is None else nearest(real, pixels)[0][:, 0],
+    )
+    return reference, Dataset(
+        test.images[rows_test], test.labels[rows_test], test.classes
+    )
+
+
+def measure(
+    judges: Mapping[str, Judge],
+    samples: Dataset,
+    reference: Reference,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> tuple[Figures, np.ndarray | None]:
+    """Returns the figures of one set, and the nearest training image of each.
+
+    Args:
+        judges: by name, as in the reference.
+        samples: images uint8[N, 28, 28, 1].
+        reference: from `make_reference`.
+        seed: of the bootstraps, >= 0.
+        num_resamples: of the bootstraps, >= 0; 0 gives intervals without width.
+    """
+    chars, fast = chars_of(samples), reference.train_pixels is None
+    bootstrap = seed, num_resamples
+    judgements = {}
+    for name, judge in judges.items():
+        logits, features = read_images(judge, samples.images)
+        pair = features, reference.features[name]
+        judgements[name] = Judgement(
+            read_legibility(logits, chars, seed, reference.allowed),
+            frechet_distance(*pair, *bootstrap),
+            None if fast else kernel_distance(*pair, *bootstrap),
+            *compare_manifolds(*pair, *bootstrap, reference.radii[name]),
+        )
+    looks = measure_appearance(
+        samples.images, chars, reference.images, reference.chars, *bootstrap
+    )
+    pixels = _pixels(samples.images)
+    beside = companions(pixels)
+    repeated = repetition(beside, reference.real_companions, *bootstrap)
+    if fast:
+        return Figures(judgements, looks, repeated, None), None
+    distances, places = nearest(pixels, reference.train_pixels)
+    copies = copying(distances[:, 0], reference.real_distances, *bootstrap)
+    return Figures(judgements, looks, repeated, copies), places[:, 0]
+
+
+def headline(figures: Figures) -> dict[str, Estimate]:
+    """Returns the figures of the table by name, in its order; all judges, all views."""
+    rows = {}
+    for title, get in _JUDGED:
+        for name, judgement in figures.judgements.items():
+            rows[f"{title}, {name}"] = get(judgement)
+    for title, estimate in zip(_SEEN, figures.appearance, strict=True):
+        rows[title] = estimate
+    rows["repeated"] = figures.repeated
+    if figures.copying is not None:
+        rows["nearer to training"] = figures.copying.nearer
+        rows["among the nearest 1%"] = figures.copying.closest
+    return rows
+
+
+def outside(samples: Figures, real: Figures) -> list[str]:
+    """Returns the names of the figures that lie outside the real images' interval."""
+    found, floor = headline(samples), headline(real)
+    return [
+        name
+        for name, estimate in found.items()
+        if not floor[name].low <= estimate.value <= floor[name].high
+    ]
+
+
+def worst_view(samples: Figures, real: Figures) -> tuple[str, float]:
+    """Returns the distance that is the largest multiple of its floor, and how large."""
+    found, floor = headline(samples), headline(real)
+    ratios = {
+        name: found[name].value / floor[name].value
+        for name in found
+        if name.startswith(_DISTANCES) and floor[name].value > 0
+    }
+    name = max(ratios, key=ratios.__getitem__)
+    return name, ratios[name]
+
+
+_JUDGED = (
+    ("legible", lambda judgement: judgement.legibility.strict),
+    ("look-alikes merged", lambda judgement: judgement.legibility.merged),
+    ("Frechet distance", lambda judgement: judgement.frechet_distance),
+    ("precision", lambda judgement: judgement.precision),
+    ("recall", lambda judgement: judgement.recall),
+    ("density", lambda judgement: judgement.density),
+    ("coverage", lambda judgement: judgement.coverage),
+)
+_SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
+_DISTANCES = ("Frechet distance", *_SEEN)
+_SETS = ("samples", "training images", "test images")
+# More than half of a page is paper, and inverted paper is as bright as this.
+_INVERTED = 192
+
+
+def check(
+    judges: Mapping[str, Judge], samples: Dataset, train: Dataset, test: Dataset
+) -> None:
+    """Raises an error unless `evaluate` can take its arguments.
+
+    Blank images stand for samples that are still to be drawn.
+
+    Raises:
+        ValueError: images of another size or type, or inverted; characters that the
+            judges or the reference do not know, another number of labels, or fewer
+            samples than a view needs.
+    """
+    for name, split in zip(_SETS, (samples, train, test), strict=True):
         try:
             check_images(split.images)
         except ValueError as error:
             raise ValueError(f"the {name}: {error}") from error
+        if np.median(split.images) >= _INVERTED:
+            raise ValueError(
+                f"the {name} must be ink of 255 on paper of 0, got images that are "
+                "inverted: take 255 - images."
+            )
     check_labels(samples.labels, len(samples.images), samples.classes, "the samples")
     counts = Counter(chars_of(samples).tolist())
-    char_index(sorted(counts))  # complains of characters that the judge does not know
+    char_index(sorted(counts))  # complains of characters that no judge knows
     for split in (train, test):
         draw(split, counts, seed=0)  # complains of those that the reference lacks
     image = check_images(train.images[:1]).astype(np.float32)
-    _, features = jax.eval_shape(judge.apply, judge.params, image)
-    if len(samples.images) <= features.shape[-1]:
-        raise ValueError(
-            f"samples must be more than {features.shape[-1]} for a covariance of the "
-            f"judge's features, got {len(samples.images)}."
-        )
+    needs = {"density and coverage need": 6, "the distances of appearance need": 2}
+    for name, judge in judges.items():
+        width = jax.eval_shape(judge.apply, judge.params, image)[1].shape[-1]
+        view = f"the Frechet distance (a covariance of {width} features, {name}) needs"
+        needs[view] = width + 1
+    for view, least in needs.items():
+        if len(samples.images) < least:
+            raise ValueError(
+                f"{view} at least {least} samples, got {len(samples.images)}."
+            )
 
 
 def reference_splits(
@@ -236,17 +429,6 @@ def draw(dataset: Dataset, counts: dict[str, int], seed: int) -> np.ndarray:
         replace = len(places) < counts[char]
         rows.append(rng.choice(places, counts[char], replace))
     return np.concatenate(rows)
-
-
-def _figures(reading, distances, reference, real_distances, chars, allowed, seed):
-    features = reading.features
-    return Figures(
-        read_legibility(reading.logits, chars, seed, allowed),
-        frechet_distance(features, reference, seed),
-        kernel_distance(features, reference, seed),
-        *precision_recall(features, reference, seed),
-        copying(distances[:, 0], real_distances[:, 0], seed),
-    )
 
 
 def _pixels(images):

@@ -5,21 +5,29 @@ penultimate layer, `read_images(...).features`, is the feature space: Inception'
 never seen one.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from jdiff.evaluation.bootstrap import (
     Estimate,
     bootstrap_fraction,
     centred_estimate,
+    percentile_estimate,
     resample_counts,
 )
 from jdiff.evaluation.neighbours import nearest, square_distances
 
-NUM_RESAMPLES = 200
+NUM_RESAMPLES = 100
+# Of precision and recall, and of density and coverage: what their papers recommend.
+NUM_NEIGHBOURS = (3, 5)
 
 
 def frechet_distance(
-    samples: np.ndarray, reference: np.ndarray, seed: int = 0
+    samples: np.ndarray,
+    reference: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
     """Returns the Fréchet distance between two sets of features.
 
@@ -35,6 +43,7 @@ def frechet_distance(
         samples: float[N, F], N > F.
         reference: float[M, F], M > F.
         seed: of the bootstrap over both sets, >= 0.
+        num_resamples: of the bootstrap, >= 0; 0 gives an interval without width.
 
     Raises:
         ValueError: too few for a covariance, NaN or infinity, or unequal F.
@@ -47,7 +56,7 @@ def frechet_distance(
                 f"{x.shape[1]} features, got {len(x)}."
             )
     moments = [
-        _moments(x, _weights(len(x), seed + i))
+        _moments(x, _weights(len(x), seed + i, num_resamples))
         for i, x in enumerate((samples, reference))
     ]
     values = np.array([_frechet(*pair) for pair in zip(*moments, strict=True)])
@@ -55,7 +64,10 @@ def frechet_distance(
 
 
 def kernel_distance(
-    samples: np.ndarray, reference: np.ndarray, seed: int = 0
+    samples: np.ndarray,
+    reference: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Estimate:
     """Returns the kernel distance (KID), the Fréchet distance's unbiased sibling.
 
@@ -71,57 +83,114 @@ def kernel_distance(
         samples: float[N, F], N >= 2.
         reference: float[M, F], M >= 2.
         seed: of the bootstrap over both sets, >= 0.
+        num_resamples: of the bootstrap, >= 0; 0 gives an interval without width.
 
     Raises:
         ValueError: fewer than two, NaN or infinity, or unequal F.
     """
     samples, reference = check_features(samples, reference)
-    weights = [_weights(len(x), seed + i) for i, x in enumerate((samples, reference))]
+    weights = [
+        _weights(len(x), seed + i, num_resamples)
+        for i, x in enumerate((samples, reference))
+    ]
     within = sum(
         _kernel_within(x, w) for x, w in zip((samples, reference), weights, strict=True)
     )
     across = _kernel_sums(samples, reference, *weights)
     draws = within - 2.0 * across / (len(samples) * len(reference))
-    return centred_estimate(draws[0], draws[np.isfinite(draws)][1:])
+    return centred_estimate(draws[0], draws[1:][np.isfinite(draws[1:])])
 
 
-def precision_recall(
-    samples: np.ndarray, reference: np.ndarray, seed: int = 0, num_neighbours: int = 3
-) -> tuple[Estimate, Estimate]:
-    """Returns improved precision and recall (Kynkäänniemi et al. 2019, Eq. 1-2).
+class Manifolds(NamedTuple):
+    """How far the manifolds of two sets of features overlap."""
 
-    A set's manifold is the union of balls around its vectors, each as wide as the
-    distance to its k-th neighbour. Precision is the share of samples inside the
-    reference's manifold: low when images look wrong. Recall is the share of the
-    reference inside the samples' manifold: low when variety is missing, so it exposes
-    the collapse that guidance buys legibility with. Both depend on N, on k and on
-    outliers, which widen a manifold; neither sees how often each mode is drawn. Both
-    are symmetric: the recall of one set is the precision of the other. The interval
-    takes the manifolds as they are.
+    precision: Estimate
+    recall: Estimate
+    density: Estimate
+    coverage: Estimate
+
+
+def compare_manifolds(
+    samples: np.ndarray,
+    reference: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    radii_reference: np.ndarray | None = None,
+) -> Manifolds:
+    """Returns precision, recall, density and coverage of samples.
+
+    Around each vector lies a ball as wide as the distance to its k-th neighbour in its
+    own set; k is 3 for the first two and 5 for the others.
+
+    Precision is the fraction of samples in any ball of the reference, recall that of
+    the reference in any ball of the samples (Kynkäänniemi et al. 2019, Eq. 1-2).
+    Precision is low when images look wrong, recall when variety is missing. Both depend
+    on outliers, whose balls are wide; each is the other with the sets exchanged.
+
+    Density is the mean number of balls of the reference around a sample, divided by k;
+    coverage is the fraction of the reference's balls that hold a sample (Naeem et al.
+    2020, Eq. 4-5). For density the ball of an outlier is one among many, and coverage
+    is not raised by samples that lie far out. Both are about 1 for real images; density
+    is more where samples crowd together.
+
+    None sees how often each mode is drawn, and all depend on N: compare at equal N. The
+    intervals take the balls as they are.
 
     Args:
-        samples: float[N, F], N > num_neighbours.
-        reference: float[M, F], M > num_neighbours.
+        samples: float[N, F], N > 5.
+        reference: float[M, F], M > 5.
         seed: of the bootstrap, >= 0.
-        num_neighbours: k >= 1.
+        num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
+        radii_reference: `neighbour_radii(reference)`, if it is known.
 
     Raises:
         ValueError: too few, NaN or infinity, or unequal F.
     """
     samples, reference = check_features(samples, reference)
-    for name, x in (("samples", samples), ("reference", reference)):
-        if not 1 <= num_neighbours < len(x):
-            raise ValueError(
-                f"num_neighbours must be in [1, number of {name}), got "
-                f"{num_neighbours} with {len(x)}."
-            )
+    radii = neighbour_radii(samples)
+    if radii_reference is None:
+        radii_reference = neighbour_radii(reference)
+    squares, squares_reference = np.square(radii), np.square(radii_reference)
+    found = np.zeros(len(samples), bool)
+    num_balls = np.zeros(len(samples))
+    recalled, covered = np.zeros((2, len(reference)), bool)
+    for rows, d in square_distances(samples, reference):
+        found[rows] = (d <= squares_reference[:, 0]).any(1)
+        num_balls[rows] = (d <= squares_reference[:, 1]).sum(1)
+        recalled |= (d <= squares[rows, :1]).any(0)
+        covered |= (d <= squares_reference[:, 1]).any(0)
+    counts = resample_counts(len(samples), num_resamples, seed)
+    density = num_balls / NUM_NEIGHBOURS[1]
 
-    def share_inside(points, centres):
-        radii, _ = nearest(centres, centres, num_neighbours + 1)  # the 0-th is itself
-        inside = _is_inside(points, centres, radii[:, -1])
-        return bootstrap_fraction(inside, np.zeros(len(inside), int), seed)
+    def fraction(hits):
+        stratum = np.zeros(len(hits), int)
+        # A fraction costs nothing to resample, and many resamples make a smooth bound.
+        return bootstrap_fraction(hits, stratum, seed, 10 * num_resamples)
 
-    return share_inside(samples, reference), share_inside(reference, samples)
+    return Manifolds(
+        fraction(found),
+        fraction(recalled),
+        percentile_estimate(density.mean(), counts @ density / len(density)),
+        fraction(covered),
+    )
+
+
+def neighbour_radii(features: np.ndarray) -> np.ndarray:
+    """Returns the distances to the 3rd and the 5th neighbour in a set, float64[N, 2].
+
+    Raises:
+        ValueError: features are not float[N, F] with N > 5, or not finite.
+    """
+    (features,) = check_features(features)
+    if len(features) <= max(NUM_NEIGHBOURS):
+        raise ValueError(
+            f"features must be of more than {max(NUM_NEIGHBOURS)} images, to have as "
+            f"many neighbours, got {len(features)}."
+        )
+    distances, _ = nearest(features, features, max(NUM_NEIGHBOURS) + 1)
+    radii = distances[:, NUM_NEIGHBOURS]  # the 0-th neighbour of a vector is itself
+    # Rounding must not push a copy out of a ball without extent.
+    return np.sqrt(np.square(radii) + 1e-12 * np.square(features).sum(-1)[:, None])
 
 
 def check_features(*sets: np.ndarray) -> list[np.ndarray]:
@@ -139,17 +208,9 @@ def check_features(*sets: np.ndarray) -> list[np.ndarray]:
     return features
 
 
-def _is_inside(points, centres, radii):
-    """Returns bool[N]: whether a point lies in the ball around one of the centres."""
-    # Rounding must not push a copy out of a ball without extent.
-    squares = np.square(radii) + 1e-12 * np.square(centres).sum(-1)
-    blocks = square_distances(points, centres)
-    return np.concatenate([(d <= squares).any(-1) for _, d in blocks])
-
-
-def _weights(num, seed):
+def _weights(num, seed, num_resamples):
     """Returns counts: a row of ones for the set itself, then its resamples."""
-    return np.vstack([np.ones(num), resample_counts(num, NUM_RESAMPLES, seed)])
+    return np.vstack([np.ones(num), resample_counts(num, num_resamples, seed)])
 
 
 def _moments(x, weights):
@@ -175,10 +236,11 @@ def _moments(x, weights):
 
 def _frechet(moments_1, moments_2):
     (mean_1, cov_1), (mean_2, cov_2) = moments_1, moments_2
-    values, vectors = np.linalg.eigh(cov_1)
-    root = vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T
-    # (C_1 C_2)^(1/2) has the trace of the symmetric (root C_2 root)^(1/2).
-    product = np.linalg.eigvalsh(root @ cov_2 @ root)
+    # (C_1 C_2)^(1/2) has the trace of (L' C_2 L)^(1/2) with C_1 = L L'. A feature that
+    # never varies must not make C_1 singular.
+    jitter = 1e-12 * np.trace(cov_1) * np.eye(len(cov_1))
+    root = np.linalg.cholesky(cov_1 + jitter) if jitter.any() else jitter
+    product = np.linalg.eigvalsh(root.T @ cov_2 @ root)
     cross = np.sqrt(np.maximum(product, 0.0)).sum()
     return np.square(mean_1 - mean_2).sum() + np.trace(cov_1 + cov_2) - 2.0 * cross
 

@@ -1,7 +1,9 @@
-"""The judge, a small classifier that reads handwriting, and legibility by it.
+"""Judges, small classifiers that read handwriting, and legibility by them.
 
-Trained on real EMNIST by `scripts/train_judge.py`. It knows the 47 classes of EMNIST's
-bymerge, where the small letters that look like their capital count as that capital.
+Two ship, of different architecture, each trained by `scripts/train_judge.py` on its own
+half of the training images, so that no figure rests on what one network overlooks. They
+know the 47 classes of EMNIST's bymerge, where the small letters that look like their
+capital count as that capital.
 """
 
 import functools
@@ -17,9 +19,15 @@ import numpy as np
 from jdiff import storage
 from jdiff.data import EMNIST_CHARS
 from jdiff.evaluation.bootstrap import Estimate, bootstrap_fraction
-from jdiff.networks import Classifier
+from jdiff.networks import PatchClassifier, PlainClassifier
 
-SHIPPED_JUDGE = Path(__file__).parents[1] / "weights" / "judge_emnist.safetensors"
+_WEIGHTS = Path(__file__).parents[1] / "weights"
+# By architecture: "patch" normalises every image by its own moments, "plain" does not.
+SHIPPED_JUDGES = {
+    "patch": _WEIGHTS / "judge_patch_emnist.safetensors",
+    "plain": _WEIGHTS / "judge_plain_emnist.safetensors",
+}
+ARCHITECTURES = {"patch": PatchClassifier, "plain": PlainClassifier}
 IMAGE_SHAPE = (28, 28, 1)
 
 # The small letters whose shape is that of their capital, so EMNIST merges the two.
@@ -64,31 +72,46 @@ def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def make_classifier(num_channels: int, num_features: int) -> hk.Transformed:
-    """Returns the judge's network as a pair of pure functions (init, apply).
+def make_classifier(
+    architecture: Callable[..., Any], num_channels: int, num_features: int
+) -> hk.Transformed:
+    """Returns a judge's network as a pair of pure functions (init, apply).
 
     init(key, images) -> params;  apply(params, images) -> (logits, features).
+
+    Args:
+        architecture: `PatchClassifier` or `PlainClassifier`.
+        num_channels: its width at its first resolution.
+        num_features: width of its penultimate layer.
     """
 
     def network(images):
-        return Classifier(len(MERGED_CHARS), num_channels, num_features)(images)
+        return architecture(len(MERGED_CHARS), num_channels, num_features)(images)
 
     return hk.without_apply_rng(hk.transform(network))
 
 
-def load_judge(path: str | Path = SHIPPED_JUDGE) -> Judge:
-    """Returns the judge in a weights file; by default the one that ships.
+def load_judges() -> dict[str, Judge]:
+    """Returns the judges that ship, by the names of their architectures."""
+    return {name: load_judge(path) for name, path in SHIPPED_JUDGES.items()}
+
+
+def load_judge(path: str | Path = "patch") -> Judge:
+    """Returns a judge: "patch" and "plain" ship, anything else is a weights file.
 
     Raises:
         WeightsError: the file is missing, truncated, not weights, or not a judge.
     """
+    path = SHIPPED_JUDGES.get(str(path), path)
     params, description = storage.load_weights(path)
-    if description.get("chars") != MERGED_CHARS or "num_features" not in description:
+    architecture = ARCHITECTURES.get(description.get("architecture", ""))
+    if architecture is None or description.get("chars") != MERGED_CHARS:
         raise storage.WeightsError(
             f"a judge must be a classifier of the {len(MERGED_CHARS)} classes of "
             f"EMNIST bymerge, got {path}, which is something else."
         )
-    network = make_classifier(description["num_channels"], description["num_features"])
+    sizes = description["num_channels"], description["num_features"]
+    network = make_classifier(architecture, *sizes)
     images = jnp.zeros((1, *IMAGE_SHAPE))
     expected = jax.eval_shape(network.init, jax.random.key(0), images)
     storage.check_params(params, expected, path)
@@ -129,8 +152,8 @@ def check_images(images: np.ndarray) -> np.ndarray:
         floating = np.issubdtype(images.dtype, np.floating)
         nan = " with NaN" if floating and np.isnan(images).any() else ""
         raise ValueError(
-            "images must be uint8 (0 is paper, 255 is ink; jdiff.images.to_uint8 makes them "
-            f"from [-1, 1]), got {images.dtype}{nan}."
+            "images must be uint8 (0 is paper, 255 is ink; jdiff.images.to_uint8 makes "
+            f"them from [-1, 1]), got {images.dtype}{nan}."
         )
     if images.shape[1:] not in (IMAGE_SHAPE[:2], IMAGE_SHAPE):
         raise ValueError(
@@ -166,7 +189,7 @@ _MERGED = np.array(
 )
 
 # Characters that people write alike, and tell apart by the word around them. On real
-# test images the judge takes l for 1 in 81 of 100, f for F in 64, O for 0 in 56, I for
+# test images a judge takes l for 1 in 81 of 100, f for F in 64, O for 0 in 56, I for
 # 1 in 52, o for 0 in 42, q for 9 in 39, i for 1 in 37, g for 9 in 19. Next come y for 4
 # (17), z for 2 (13) and S for 5 (11), which a careful hand keeps apart: not excused.
 # Groups of the 62 characters, not of the 47 classes: a small l may be read as 1, a
@@ -178,16 +201,16 @@ class Legibility(NamedTuple):
     """How often a judge reads images as what they should be.
 
     Attributes:
-        overall: share of the images read as their class of 47.
-        in_context: the same, with look-alikes (`LOOK_ALIKES`) counted as one.
-        per_class: share by character, for the characters that occur.
-        per_class_in_context: the same, with look-alikes counted as one.
+        strict: fraction of the images read as their class of 47.
+        merged: the same, with look-alikes (`LOOK_ALIKES`) merged into one class.
+        per_class: strict fraction by character, for the characters that occur.
+        per_class_merged: the same, with look-alikes merged.
     """
 
-    overall: Estimate
-    in_context: Estimate
+    strict: Estimate
+    merged: Estimate
     per_class: dict[str, float]
-    per_class_in_context: dict[str, float]
+    per_class_merged: dict[str, float]
 
 
 def legibility(
@@ -203,8 +226,8 @@ def legibility(
     tell whether the images look real or differ from one another: one clean image per
     character, copied a hundred times, reads better than real handwriting. So a figure
     above that of real images is no proof of quality, one below it is a defect. Nor can
-    the plain figure reach 100%: some characters have one shape, which is what the
-    figure in context allows for.
+    the strict figure reach 100%: some characters have one shape. The merged one allows
+    for that, and so it overlooks an i without its dot.
 
     Args:
         judge: from `load_judge`.
@@ -252,7 +275,7 @@ def read_legibility(
     )
 
 
-# _EXCUSED[i, k]: whether to read character i as class k is right in context.
+# _EXCUSED[i, k]: whether character i may be read as class k, look-alikes merged.
 _EXCUSED = np.eye(len(MERGED_CHARS), dtype=bool)[merged_labels(EMNIST_CHARS)]
 for _group in LOOK_ALIKES:
     _EXCUSED[np.ix_(char_index(_group), merged_labels(_group))] = True

@@ -4,9 +4,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdiff.evaluation.bootstrap import Estimate, bootstrap_fraction, resample_counts
+from jdiff.evaluation.bootstrap import (
+    Estimate,
+    bootstrap_fraction,
+    percentile_estimate,
+    resample_counts,
+)
 
-NUM_RESAMPLES = 200
+NUM_RESAMPLES = 100
 
 
 class Copying(NamedTuple):
@@ -24,7 +29,10 @@ class Copying(NamedTuple):
 
 
 def copying(
-    sample_distances: np.ndarray, real_distances: np.ndarray, seed: int = 0
+    sample_distances: np.ndarray,
+    real_distances: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
 ) -> Copying:
     """Returns how near samples lie to training images, beside fresh real images.
 
@@ -40,6 +48,7 @@ def copying(
         sample_distances: float[N], from `nearest(samples, training images)`.
         real_distances: float[M], likewise of real images that were not trained on.
         seed: of the bootstrap over both, >= 0.
+        num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
 
     Raises:
         ValueError: none, another shape, NaN or infinity.
@@ -52,7 +61,7 @@ def copying(
             raise ValueError("distances must be finite, got NaN or infinity.")
     samples, real = distances[0], np.sort(distances[1])
     counts = [
-        np.vstack([np.ones(len(d)), resample_counts(len(d), NUM_RESAMPLES, seed + i)])
+        np.vstack([np.ones(len(d)), resample_counts(len(d), num_resamples, seed + i)])
         for i, d in enumerate(distances)
     ]
     below = np.pad(counts[1].cumsum(-1), [(0, 0), (1, 0)]) / len(real)
@@ -62,9 +71,47 @@ def copying(
     draws = (counts[0] * above).mean(-1)
     closest = samples < np.quantile(real, 0.01)
     return Copying(
-        Estimate(float(draws[0]), *map(float, np.quantile(draws[1:], [0.025, 0.975]))),
-        bootstrap_fraction(closest, np.zeros(len(closest), int), seed),
+        percentile_estimate(draws[0], draws[1:]),
+        bootstrap_fraction(
+            closest, np.zeros(len(closest), int), seed, 10 * num_resamples
+        ),
     )
+
+
+def companions(images: np.ndarray) -> np.ndarray:
+    """Returns each image's distance to the nearest other one of its set, float[N].
+
+    Args:
+        images: float[N, ...], N >= 2.
+
+    Raises:
+        ValueError: what `nearest` raises.
+    """
+    # Beside an image lies itself, and its copy lies as near.
+    return nearest(images, images, 2)[0][:, 1]
+
+
+def repetition(
+    sample_companions: np.ndarray,
+    real_companions: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Estimate:
+    """Returns which fraction of samples repeat another one.
+
+    A sample does if its nearest companion is nearer than that of all but 1 in 100 real
+    images; so the fraction is 0.01 for real images, and a generator that knows few
+    images drives it to 1. It sees no other lack of variety.
+
+    Args:
+        sample_companions: float[N], from `companions`.
+        real_companions: float[M], likewise of different real images.
+        seed: of the bootstrap, >= 0.
+        num_resamples: of the bootstrap, >= 0; 0 gives an interval without width.
+    """
+    repeats = sample_companions < np.quantile(real_companions, 0.01)
+    stratum = np.zeros(len(repeats), int)
+    return bootstrap_fraction(repeats, stratum, seed, 10 * num_resamples)
 
 
 def nearest(

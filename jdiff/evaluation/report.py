@@ -6,38 +6,66 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jdiff.evaluation.bootstrap import Estimate
-from jdiff.evaluation.compare import Evaluation, Figures, chars_of
+from jdiff.evaluation.compare import (
+    Evaluation,
+    chars_of,
+    headline,
+    outside,
+    worst_view,
+)
 from jdiff.images import on_paper, tile
 
-_NUM_WORST = 10  # characters in the table and, as rows, in each half of the picture
+_NUM_WORST = 8  # characters in the table
+_NUM_ROWS = 10  # characters, as rows, in each half of the picture
 _NUM_PAIRS = 6  # samples with their neighbours in a row of the picture
 _LABEL_WIDTH = 100
 _LEGEND = "read (of real images): samples, each with its nearest training image in grey"
+# The distances of appearance are small numbers of no unit.
+_PLAIN_NUMBERS = ("Frechet", "density", "pyramid", "spectrum", "grey", "stroke")
+_PLAIN_NUMBERS += ("connected",)
 
 
 def format_table(evaluation: Evaluation) -> str:
-    """Returns the figures of samples and real images side by side, as plain text."""
-    samples, real = evaluation.samples, evaluation.real
-    num = sum(evaluation.num_samples.values())
-    lines = [f"{'':24}{f'{num:,} samples':26}{f'{num:,} real test images':26}ratio"]
-    for name, share in _ROWS:
-        a, b = _figure(samples, name), _figure(real, name)
-        texts = [_percent(e) if share else _number(e) for e in (a, b)]
-        ratio = f"{a.value / b.value:.2f}" if b.value > 0 else ""
-        lines.append(f"{name:24}{texts[0]:26}{texts[1]:26}{ratio}".rstrip())
-    lines += ["in brackets: 95% bootstrap intervals", ""]
-    shares = samples.legibility.per_class
-    worst = sorted(shares, key=shares.__getitem__)[:_NUM_WORST]
-    lines.append("least legible     " + "".join(f"{char:>7}" for char in worst))
-    for name, figures in (("samples", samples), ("real", real)):
+    """Returns the figures of samples and real images side by side, as plain text.
+
+    No line is longer than 80 characters. A star marks what lies outside the interval of
+    real images.
+    """
+    samples, real = headline(evaluation.samples), headline(evaluation.real)
+    marked = outside(*evaluation[:2])
+    num = f"{sum(evaluation.num_samples.values()):,}"
+    lines = [f"{'':25}{f'{num} samples':24}{f'{num} real images':23}   ratio"]
+    for name in samples:
+        pair = samples[name], real[name]
+        number = _number if name.startswith(_PLAIN_NUMBERS) else _percent
+        ratio = f"{pair[0].value / pair[1].value:.2f}" if pair[1].value > 0 else ""
+        star = "*" if name in marked else " "
+        texts = [number(estimate) for estimate in pair]
+        lines.append(f"{name:25}{texts[0]:22}{star} {texts[1]:23}{ratio:>8}".rstrip())
+    name, ratio = worst_view(*evaluation[:2])
+    lines += [
+        "[ ]: 95% bootstrap intervals; *: outside that of real images",
+        f"worst view: {name}, {ratio:.1f} times its floor",
+    ]
+    if evaluation.missing:
+        lines.append(f"missing characters of the reference: {evaluation.missing}")
+    lines.append("")
+    judgements = evaluation.samples.judgements
+    first = next(iter(judgements))
+    fractions = judgements[first].legibility.per_class
+    worst = sorted(fractions, key=fractions.__getitem__)[:_NUM_WORST]
+    title = f"least legible, {first}"
+    lines.append(f"{title:24}" + "".join(f"{char:>7}" for char in worst))
+    for name, figures in (("samples", evaluation.samples), ("real", evaluation.real)):
+        found = figures.judgements[first].legibility
         for suffix, by_char in (
-            ("", figures.legibility.per_class),
-            (" in context", figures.legibility.per_class_in_context),
+            ("", found.per_class),
+            (", look-alikes merged", found.per_class_merged),
         ):
             row = "".join(f"{by_char[char]:7.0%}" for char in worst)
-            lines.append(f"{name + suffix:18}{row}")
-    lines += ["", _drop(evaluation, "per_class"), ""]
-    return "\n".join(lines + [_drop(evaluation, "per_class_in_context")])
+            lines.append(f"{name + suffix:24}{row}".rstrip())
+    drops = [_drop(evaluation, name) for name in judgements]
+    return "\n".join([*lines, "", *drops])
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
@@ -45,6 +73,11 @@ def as_dict(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "samples": _plain(evaluation.samples),
         "real": _plain(evaluation.real),
+        "outside": outside(*evaluation[:2]),
+        "worst_view": dict(
+            zip(("name", "ratio"), worst_view(*evaluation[:2]), strict=True)
+        ),
+        "missing": evaluation.missing,
         "num_samples": evaluation.num_samples,
         "num_real": evaluation.num_real,
     }
@@ -54,63 +87,44 @@ def picture(evaluation: Evaluation, samples, train) -> np.ndarray:
     """Returns the worst characters above the best, uint8[H, W], dark on white.
 
     A row shows samples of one character, each with its nearest training image to its
-    right, and says how many of its samples the judge reads, beside real images.
+    right, and says how many of its samples the first judge reads, beside real images.
     """
-    shares = evaluation.samples.legibility.per_class
-    order = sorted(shares, key=lambda char: (shares[char], char))
-    chosen = list(dict.fromkeys(order[:_NUM_WORST] + order[-_NUM_WORST:]))
+    first = next(iter(evaluation.samples.judgements))
+    fractions, of_real = (
+        figures.judgements[first].legibility.per_class for figures in evaluation[:2]
+    )
+    order = sorted(fractions, key=lambda char: (fractions[char], char))
+    chosen = list(dict.fromkeys(order[:_NUM_ROWS] + order[-_NUM_ROWS:]))
     chars = chars_of(samples)
     rows = []
     for char in chosen:
         places = np.flatnonzero(chars == char)[:_NUM_PAIRS]
-        neighbours = train.images[evaluation.neighbours[places]] // 2
-        pairs = np.concatenate([samples.images[places], neighbours], axis=2)[..., 0]
+        pairs = samples.images[places]
+        if evaluation.neighbours is not None:
+            neighbours = train.images[evaluation.neighbours[places]] // 2
+            pairs = np.concatenate([pairs, neighbours], axis=2)
+        pairs = pairs[..., 0]
         blank = np.zeros((_NUM_PAIRS - len(pairs), *pairs.shape[1:]), np.uint8)
         strip = tile(np.concatenate([pairs, blank]), _NUM_PAIRS, padding=4)
-        label = f"{char}  {shares[char]:.0%} ({_real(evaluation, char):.0%})"
+        label = f"{char}  {fractions[char]:.0%} ({of_real[char]:.0%})"
         rows.append(np.hstack([_label(label, len(strip), _LABEL_WIDTH), strip]))
-    legend = _label(_LEGEND, 20, rows[0].shape[1])
-    return on_paper(np.vstack([legend, *rows]))
-
-
-_ROWS = (  # name, whether it is a share
-    ("legibility", True),
-    ("in context", True),
-    ("Frechet distance", False),
-    ("kernel distance", False),
-    ("precision", True),
-    ("recall", True),
-    ("nearer to training", True),
-    ("among the nearest 1%", True),
-)
-
-
-def _figure(figures: Figures, name: str) -> Estimate:
-    return {
-        "legibility": figures.legibility.overall,
-        "in context": figures.legibility.in_context,
-        "Frechet distance": figures.frechet_distance,
-        "kernel distance": figures.kernel_distance,
-        "precision": figures.precision,
-        "recall": figures.recall,
-        "nearer to training": figures.copying.nearer,
-        "among the nearest 1%": figures.copying.closest,
-    }[name]
+    legend = _LEGEND if evaluation.neighbours is not None else _LEGEND.split(",")[0]
+    return on_paper(np.vstack([_label(legend, 20, rows[0].shape[1]), *rows]))
 
 
 def _percent(e: Estimate) -> str:
-    return f"{e.value:6.1%}  [{e.low:.1%}, {e.high:.1%}]"
+    return f"{e.value:6.1%} [{100 * e.low:.1f}, {100 * e.high:.1f}]"
 
 
 def _number(e: Estimate) -> str:
-    return f"{e.value:6.3f}  [{e.low:.3f}, {e.high:.3f}]"
+    return f"{e.value:6.3f} [{e.low:.3f}, {e.high:.3f}]"
 
 
-def _drop(evaluation: Evaluation, name: str) -> str:
+def _drop(evaluation: Evaluation, judge: str) -> str:
     """Returns the largest drop of a character below real images, and its chance."""
-    by_char = [getattr(figures.legibility, name)
-               for figures in (evaluation.samples, evaluation.real)]  # fmt: skip
-    samples, real = by_char
+    samples, real = (
+        figures.judgements[judge].legibility.per_class for figures in evaluation[:2]
+    )
     char = max(samples, key=lambda char: real[char] - samples[char])
     drop = 100 * (real[char] - samples[char])
     # Two sets of real images, so many a character, also differ in some character.
@@ -120,23 +134,17 @@ def _drop(evaluation: Evaluation, name: str) -> str:
         num = np.array([counts[char] for char in real])
         draws.append(rng.binomial(num, [*real.values()], (2000, len(num))) / num)
     drops = 100 * (draws[0] - draws[1]).max(-1)
-    context = ", in context" if name == "per_class_in_context" else ""
     return (
-        f"largest drop{context}: {drop:.1f} points below real images, for {char} "
-        f"({samples[char]:.1%} against {real[char]:.1%});\n"
-        f"    chance alone makes it {np.mean(drops):.1f} points on average, over "
-        f"{np.quantile(drops, 0.95):.1f} in one of 20 draws"
+        f"largest drop, {judge}: {drop:.1f} points, {char} ({samples[char]:.0%}, "
+        f"real {real[char]:.0%}); 1 in 20 by chance: {np.quantile(drops, 0.95):.1f}"
     )
 
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "_asdict"):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+    parts = value._asdict() if hasattr(value, "_asdict") else value
+    if isinstance(parts, dict):
+        return {name: _plain(part) for name, part in parts.items()}
     return value
-
-
-def _real(evaluation: Evaluation, char: str) -> float:
-    return evaluation.real.legibility.per_class[char]
 
 
 def _label(text: str, height: int, width: int) -> np.ndarray:

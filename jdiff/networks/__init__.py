@@ -1,7 +1,8 @@
 """Haiku networks: UNet, perceptrons, VAE, classifier, and their conditioning."""
 
 from jdiff.networks.affine import AffineDenoiser as AffineDenoiser
-from jdiff.networks.classifier import Classifier as Classifier
+from jdiff.networks.classifier import PatchClassifier as PatchClassifier
+from jdiff.networks.classifier import PlainClassifier as PlainClassifier
 from jdiff.networks.conditioning import Condition as Condition
 from jdiff.networks.conditioning import raw_level as raw_level
 from jdiff.networks.conditioning import sinusoidal as sinusoidal

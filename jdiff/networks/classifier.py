@@ -1,7 +1,8 @@
-"""A small convolutional classifier of characters.
+"""Two small convolutional classifiers of characters that have little in common.
 
-Like the UNet it takes the image as 2 x 2 patches, so that its arithmetic is 3 x 3
-convolutions of many channels on few positions, which is what a CPU is good at.
+One normalises every image by its own moments; the other normalises its weights and no
+image, so it is not blind to what the first one takes away. Both are pure functions of
+an image: how one is read depends on no other.
 """
 
 import dataclasses
@@ -9,6 +10,8 @@ import dataclasses
 import chex
 import haiku as hk
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from jdiff.networks.layers import space_to_depth
 
@@ -41,8 +44,12 @@ class ConvBlock(hk.Module):
 
 
 @dataclasses.dataclass
-class Classifier(hk.Module):
-    """A classifier whose penultimate layer is a feature space.
+class PatchClassifier(hk.Module):
+    """A residual network on 2 x 2 patches that normalises each image.
+
+    Its penultimate layer is a feature space. As in the UNet, patches make the
+    arithmetic 3 x 3 convolutions of many channels on few positions, which is what a CPU
+    is good at.
 
     Attributes:
         num_classes: labels are 0 .. num_classes - 1.
@@ -77,4 +84,69 @@ class Classifier(hk.Module):
         x = hk.Linear(24, with_bias=False)(x)
         x = hk.Flatten()(jax.nn.silu(ImageNorm()(x)))
         features = jax.nn.silu(hk.Linear(self.num_features)(x))
+        return hk.Linear(self.num_classes)(features), features
+
+
+@dataclasses.dataclass
+class StandardizedConv2D(hk.Module):
+    """A 3 x 3 convolution whose weights are standardised for each output.
+
+    W_hat = g (W - mean) / (std sqrt(fan_in)) keeps the variance of its input (Brock et
+    al. 2021, Eq. 3), so a deep network trains without normalising what it looks at.
+    """
+
+    num_channels: int
+    stride: int = 1
+    name: str | None = None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = 9 * x.shape[-1]
+        shape = (3, 3, x.shape[-1], self.num_channels)
+        init = hk.initializers.RandomNormal(fan_in**-0.5)
+        w = hk.get_parameter("w", shape, init=init)
+        gain = hk.get_parameter("gain", shape[-1:], init=jnp.ones)
+        offset = hk.get_parameter("offset", shape[-1:], init=jnp.zeros)
+        axes = (0, 1, 2)
+        centred = w - w.mean(axes, keepdims=True)
+        variance = w.var(axes, keepdims=True) * fan_in
+        w = centred * jax.lax.rsqrt(variance + 1e-4) * gain[None, None, None]
+        names = ("NHWC", "HWIO", "NHWC")
+        strides = (self.stride, self.stride)
+        y = jax.lax.conv_general_dilated(x, w, strides, "SAME", dimension_numbers=names)
+        return y + offset[None, None, None]
+
+
+# What a rectified Gaussian has to be multiplied with to have variance 1.
+_RELU_GAIN = float(np.sqrt(2 / (1 - 1 / np.pi)))
+
+
+@dataclasses.dataclass
+class PlainClassifier(hk.Module):
+    """A plain stack of convolutions with strides that normalises no image.
+
+    Its penultimate layer is a feature space.
+
+    Attributes:
+        num_classes: labels are 0 .. num_classes - 1.
+        num_channels: width at full resolution; up to five times that below.
+        num_features: width of the penultimate layer.
+    """
+
+    num_classes: int
+    num_channels: int = 16
+    num_features: int = 128
+    name: str | None = None
+
+    def __call__(self, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Returns logits float[B, num_classes] and features float[B, num_features].
+
+        Args:
+            images: float[B, H, W, C] in [-1, 1].
+        """
+        chex.assert_rank(images, 4)
+        x = images
+        for width, stride in ((1, 1), (2, 2), (2, 1), (4, 2), (4, 1), (5, 2)):
+            x = StandardizedConv2D(width * self.num_channels, stride)(x)
+            x = _RELU_GAIN * jax.nn.relu(x)
+        features = jax.nn.relu(hk.Linear(self.num_features)(hk.Flatten()(x)))
         return hk.Linear(self.num_classes)(features), features

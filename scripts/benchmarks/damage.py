@@ -1,0 +1,117 @@
+"""Which figure of `jdiff evaluate` sees which damage to real images, and how early.
+
+    python scripts/benchmarks/damage.py --data-dir DIR
+
+damages real test images in fifteen known ways at five strengths (`LADDER`) and prints a
+table for docs/benchmark.md: for each kind and figure the weakest strength, 1 to 5, at
+which the figure leaves the interval of the undamaged images, and Spearman's rank
+correlation of the figure with the strength. A bar in the place of a number: never.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+
+import numpy as np
+
+from jdiff import evaluation
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        train, test = evaluation.reference_splits("emnist/byclass", args.data_dir)
+        train = thin_out(train)
+        result = climb(evaluation.load_judges(), train, test, args.num, args.seed)
+    except (ValueError, OSError) as error:
+        print(f"damage.py: error: {error}", file=sys.stderr)
+        sys.exit(2)
+    if args.out:
+        with open(args.out, "w") as file:
+            json.dump(result, file, indent=1)
+    print(format_table(result))
+
+
+def parse_args() -> argparse.Namespace:
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+    parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
+    parser.add_argument("--num", type=int, default=100, help="images of each character")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", help="a JSON file for all figures")
+    args = parser.parse_args()
+    if args.num < 3:
+        parser.error(f"--num must be >= 3, got {args.num}.")
+    return args
+
+
+def thin_out(train):
+    """Returns every fourth training image: among fewer a copy is found sooner."""
+    return train._replace(images=train.images[::4], labels=train.labels[::4])
+
+
+def climb(judges, train, test, num, seed):
+    """Returns the undamaged images' intervals and every figure on every rung.
+
+    No image is there twice, else repetition would be damage from the start: where the
+    test split has fewer than `num` of a character, all are taken.
+    """
+    found = Counter(evaluation.chars_of(test).tolist())
+    counts = {char: min(num, found[char]) for char in found}
+    reference, real = evaluation.make_reference(judges, counts, train, test, seed)
+    floor = evaluation.headline(evaluation.measure(judges, real, reference, seed)[0])
+    rungs = {}
+    for damage in evaluation.LADDER:
+        rungs[damage.name] = []
+        for strength in damage.strengths:
+            random = np.random.default_rng(seed)
+            damaged = damage.apply(random, real, train, strength)
+            figures = measure_alone(judges, damaged, train, test, reference, seed)
+            rungs[damage.name].append(figures)
+            print(f"{damage.name} {strength}", file=sys.stderr, flush=True)
+    return {"floor": floor, "rungs": rungs}
+
+
+def measure_alone(judges, damaged, train, test, reference, seed):
+    """Returns the value of every figure of a damaged set, by name."""
+    figures, _ = evaluation.measure(judges, damaged, reference, seed, num_resamples=0)
+    values = {name: e.value for name, e in evaluation.headline(figures).items()}
+    missing = len(set(reference.chars)) - len(set(evaluation.chars_of(damaged)))
+    return values | {"missing characters": float(missing)}
+
+
+def format_table(result) -> str:
+    """Returns a table in Markdown, a row for each damage and a column for each figure."""
+    floor = {"missing characters": (0.0, 0.0, 0.0)} | result["floor"]
+    names = list(result["floor"]) + ["missing characters"]
+    lines = ["| damage | noticed | " + " | ".join(names) + " |"]
+    lines.append("| --- " * (len(names) + 2) + "|")
+    for damage in evaluation.LADDER:
+        cells = []
+        rungs = result["rungs"][damage.name]
+        for name in names:
+            values = np.array([rung[name] for rung in rungs])
+            _, low, high = floor[name]
+            seen = (values < low) | (values > high)
+            # From this rung on, not by chance on a lower one.
+            unseen = np.flatnonzero(~seen)
+            first = unseen[-1] + 1 if len(unseen) else 0
+            rank = spearman(values)
+            text = f"{first + 1}" if first < len(seen) else "-"
+            cells.append(f"{text} ({rank:+.1f})" if np.isfinite(rank) else text)
+        noticed = damage.strengths.index(damage.noticed) + 1
+        lines.append(f"| {damage.name} | {noticed} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spearman(values) -> float:
+    """Returns the rank correlation of five values with 1 .. 5; NaN if all are equal."""
+    ranks = np.array([(np.sum(values < v) + np.sum(values <= v)) / 2 for v in values])
+    if np.ptp(ranks) == 0:
+        return float("nan")
+    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
+
+
+if __name__ == "__main__":
+    main()
