@@ -113,14 +113,14 @@ def test_what_is_wrong_is_named(wrong, says):
 
 
 def test_the_fox_is_read_over_twenty_seeds(model):
-    """95% of letters and digits, look-alikes counted as one, whatever the hand."""
+    """95% of letters and digits, look-alikes merged, whatever the hand."""
     letters = [char for char in FOX if char.isalnum()]
     read = np.array([char.isalnum() for char in FOX if char != " "])
     judge = jdiff.evaluation.load_judge()
     fractions = [
         jdiff.evaluation.legibility(
             judge, draw(model, FOX, seed)[read], letters
-        ).in_context.value
+        ).merged.value
         for seed in range(20)
     ]
     assert np.mean(fractions) >= 0.95 and min(fractions) >= 0.85

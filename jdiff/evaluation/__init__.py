@@ -6,6 +6,7 @@ from jdiff.evaluation.appearance import grey_areas as grey_areas
 from jdiff.evaluation.appearance import laplacian_pyramid as laplacian_pyramid
 from jdiff.evaluation.appearance import marginal_distance as marginal_distance
 from jdiff.evaluation.appearance import measure_appearance as measure_appearance
+from jdiff.evaluation.appearance import measure_looks as measure_looks
 from jdiff.evaluation.appearance import parts_distance as parts_distance
 from jdiff.evaluation.appearance import pyramid_distance as pyramid_distance
 from jdiff.evaluation.appearance import radial_spectrum as radial_spectrum
@@ -15,8 +16,8 @@ from jdiff.evaluation.bootstrap import bootstrap_fraction as bootstrap_fraction
 from jdiff.evaluation.bootstrap import centred_estimate as centred_estimate
 from jdiff.evaluation.bootstrap import resample_counts as resample_counts
 from jdiff.evaluation.compare import Evaluation as Evaluation
+from jdiff.evaluation.compare import FeatureDistances as FeatureDistances
 from jdiff.evaluation.compare import Figures as Figures
-from jdiff.evaluation.compare import Judgement as Judgement
 from jdiff.evaluation.compare import Reference as Reference
 from jdiff.evaluation.compare import chars_of as chars_of
 from jdiff.evaluation.compare import check as check

@@ -170,6 +170,20 @@ def parts_distance(
     return _estimate(np.sqrt(np.square(means[0] - means[1]) @ weights))
 
 
+def measure_looks(images: np.ndarray) -> np.ndarray:
+    """Returns what the eye sees in each image, as features for the feature distances.
+
+    Args:
+        images: uint8[N, H, W] or [N, H, W, 1].
+
+    Returns:
+        float32[N, F]: `radial_spectrum`, `grey_areas` and `stroke_widths` side by side;
+        31 numbers of images of 28 x 28.
+    """
+    views = radial_spectrum, grey_areas, stroke_widths
+    return np.concatenate([view(images) for view in views], 1)
+
+
 def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     """Returns the images' details at full and half size, and what is left at a quarter.
 

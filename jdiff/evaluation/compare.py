@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from jdiff.data import EMNIST_CHARS, DataError, Dataset, check_labels, load
-from jdiff.evaluation.appearance import Appearance, measure_appearance
+from jdiff.evaluation.appearance import Appearance, measure_appearance, measure_looks
 from jdiff.evaluation.bootstrap import Estimate
 from jdiff.evaluation.distances import (
     compare_manifolds,
@@ -44,10 +44,12 @@ from jdiff.evaluation.neighbours import (
 )
 
 
-class Judgement(NamedTuple):
-    """What one judge says of one set of images; see the functions of these names."""
+class FeatureDistances(NamedTuple):
+    """Distances between features of samples and of the reference; see these functions.
 
-    legibility: Legibility
+    `frechet_distance`, `kernel_distance` (None if left out) and `compare_manifolds`.
+    """
+
     frechet_distance: Estimate
     kernel_distance: Estimate | None
     precision: Estimate
@@ -60,13 +62,16 @@ class Figures(NamedTuple):
     """What is known of one set of images.
 
     Attributes:
-        judgements: by the name of the judge.
-        appearance: distances that no network takes part in.
+        legibility: by the name of the judge.
+        distances: by the name of the features: those of each judge, and "looks", which
+            nobody trained (`measure_looks`).
+        appearance: distances that no features take part in.
         repeated: fraction of images that repeat another, see `repetition`.
         copying: None if that was left out.
     """
 
-    judgements: dict[str, Judgement]
+    legibility: dict[str, Legibility]
+    distances: dict[str, FeatureDistances]
     appearance: Appearance
     repeated: Estimate
     copying: Copying | None
@@ -101,8 +106,10 @@ class Reference(NamedTuple):
         images: uint8[M, 28, 28, 1], of the training split.
         chars: str[M], the character of each.
         allowed: the characters that the judges choose from.
-        features: float32[M, F] by the name of the judge.
-        radii: `neighbour_radii` of these.
+        features: float32[M, F] by name.
+        mean: and
+        std: of the "looks", by which they are standardised.
+        radii: `neighbour_radii` of the features.
         real_companions: `companions` of different test images.
         train_pixels: float32[T, 784], the whole training split; None: not searched.
         real_distances: float[N] of test images to the nearest of these, or None.
@@ -112,6 +119,8 @@ class Reference(NamedTuple):
     chars: np.ndarray
     allowed: str
     features: dict[str, np.ndarray]
+    mean: np.ndarray
+    std: np.ndarray
     radii: dict[str, np.ndarray]
     real_companions: np.ndarray
     train_pixels: np.ndarray | None
@@ -156,10 +165,8 @@ def evaluate(
     for name, judge in judges.items():
         logits = read_images(judge, test.images[known]).logits
         every = read_legibility(logits, chars, seed, reference.allowed)
-        strict, merged = of_real.judgements[name].legibility[:2]
-        exact = every._replace(strict=strict, merged=merged)
-        judgement = of_real.judgements[name]._replace(legibility=exact)
-        of_real.judgements[name] = judgement
+        strict, merged = of_real.legibility[name][:2]
+        of_real.legibility[name] = every._replace(strict=strict, merged=merged)
     return Evaluation(
         figures,
         of_real,
@@ -197,6 +204,10 @@ def make_reference(
     features = {
         name: read_images(judge, images).features for name, judge in judges.items()
     }
+    looks = measure_looks(images)
+    mean, std = looks.mean(0), looks.std(0)
+    std = np.where(std > 0, std, 1)
+    features["looks"] = (looks - mean) / std
     pixels = None if fast else _pixels(train.images)
     real = _pixels(test.images[rows_test])
     reference = Reference(
@@ -204,6 +215,8 @@ def make_reference(
         chars_of(train)[rows_train],
         "".join(char for char in EMNIST_CHARS if char in found),
         features,
+        mean,
+        std,
         {name: neighbour_radii(x) for name, x in features.items()},
         companions(_pixels(test.images[np.unique(rows_test)])),
         pixels,
@@ -232,35 +245,44 @@ def measure(
     """
     chars, fast = chars_of(samples), reference.train_pixels is None
     bootstrap = seed, num_resamples
-    judgements = {}
-    for name, judge in judges.items():
-        logits, features = read_images(judge, samples.images)
-        pair = features, reference.features[name]
-        judgements[name] = Judgement(
-            read_legibility(logits, chars, seed, reference.allowed),
+    readings = {name: read_images(x, samples.images) for name, x in judges.items()}
+    features = {name: reading.features for name, reading in readings.items()}
+    features["looks"] = (measure_looks(samples.images) - reference.mean) / reference.std
+    legibility = {
+        name: read_legibility(reading.logits, chars, seed, reference.allowed)
+        for name, reading in readings.items()
+    }
+    distances = {}
+    for name, x in features.items():
+        pair = x, reference.features[name]
+        distances[name] = FeatureDistances(
             frechet_distance(*pair, *bootstrap),
             None if fast else kernel_distance(*pair, *bootstrap),
             *compare_manifolds(*pair, *bootstrap, reference.radii[name]),
         )
-    looks = measure_appearance(
+    appearance = measure_appearance(
         samples.images, chars, reference.images, reference.chars, *bootstrap
     )
     pixels = _pixels(samples.images)
     beside = companions(pixels)
     repeated = repetition(beside, reference.real_companions, *bootstrap)
+    figures = Figures(legibility, distances, appearance, repeated, None)
     if fast:
-        return Figures(judgements, looks, repeated, None), None
-    distances, places = nearest(pixels, reference.train_pixels)
-    copies = copying(distances[:, 0], reference.real_distances, *bootstrap)
-    return Figures(judgements, looks, repeated, copies), places[:, 0]
+        return figures, None
+    nearby, places = nearest(pixels, reference.train_pixels)
+    copies = copying(nearby[:, 0], reference.real_distances, *bootstrap)
+    return figures._replace(copying=copies), places[:, 0]
 
 
 def headline(figures: Figures) -> dict[str, Estimate]:
     """Returns the figures of the table by name, in its order; all judges, all views."""
     rows = {}
-    for title, get in _JUDGED:
-        for name, judgement in figures.judgements.items():
-            rows[f"{title}, {name}"] = get(judgement)
+    for title, get in _READ:
+        for name, legibility in figures.legibility.items():
+            rows[f"{title}, {name}"] = get(legibility)
+    for title, get in _COMPARED:
+        for name, distances in figures.distances.items():
+            rows[f"{title}, {name}"] = get(distances)
     for title, estimate in zip(_SEEN, figures.appearance, strict=True):
         rows[title] = estimate
     rows["repeated"] = figures.repeated
@@ -292,19 +314,21 @@ def worst_view(samples: Figures, real: Figures) -> tuple[str, float]:
     return name, ratios[name]
 
 
-_JUDGED = (
-    ("legible", lambda judgement: judgement.legibility.strict),
-    ("look-alikes merged", lambda judgement: judgement.legibility.merged),
-    ("Frechet distance", lambda judgement: judgement.frechet_distance),
-    ("precision", lambda judgement: judgement.precision),
-    ("recall", lambda judgement: judgement.recall),
-    ("density", lambda judgement: judgement.density),
-    ("coverage", lambda judgement: judgement.coverage),
+_READ = (
+    ("legible", lambda legibility: legibility.strict),
+    ("look-alikes merged", lambda legibility: legibility.merged),
+)
+_COMPARED = (
+    ("Frechet distance", lambda distances: distances.frechet_distance),
+    ("precision", lambda distances: distances.precision),
+    ("recall", lambda distances: distances.recall),
+    ("density", lambda distances: distances.density),
+    ("coverage", lambda distances: distances.coverage),
 )
 _SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
 _DISTANCES = ("Frechet distance", *_SEEN)
 _SETS = ("samples", "training images", "test images")
-# More than half of a page is paper, and inverted paper is as bright as this.
+# More than half of a page is paper; inverted paper is as bright as this.
 _INVERTED = 192
 
 
@@ -325,7 +349,8 @@ def check(
             check_images(split.images)
         except ValueError as error:
             raise ValueError(f"the {name}: {error}") from error
-        if np.median(split.images) >= _INVERTED:
+        medians = np.median(split.images.reshape(len(split.images), -1), axis=1)
+        if np.mean(medians >= _INVERTED) > 0.75:
             raise ValueError(
                 f"the {name} must be ink of 255 on paper of 0, got images that are "
                 "inverted: take 255 - images."
@@ -335,17 +360,20 @@ def check(
     char_index(sorted(counts))  # complains of characters that no judge knows
     for split in (train, test):
         draw(split, counts, seed=0)  # complains of those that the reference lacks
-    image = check_images(train.images[:1]).astype(np.float32)
+    image = check_images(train.images[:1])
     needs = {"density and coverage need": 6, "the distances of appearance need": 2}
+    widths = {"looks": measure_looks(image).shape[-1]}
     for name, judge in judges.items():
-        width = jax.eval_shape(judge.apply, judge.params, image)[1].shape[-1]
+        pixels = image.astype(np.float32)
+        widths[name] = jax.eval_shape(judge.apply, judge.params, pixels)[1].shape[-1]
+    for name, width in widths.items():
         view = f"the Frechet distance (a covariance of {width} features, {name}) needs"
         needs[view] = width + 1
-    for view, least in needs.items():
-        if len(samples.images) < least:
-            raise ValueError(
-                f"{view} at least {least} samples, got {len(samples.images)}."
-            )
+    view = max(needs, key=needs.__getitem__)
+    if len(samples.images) < needs[view]:
+        raise ValueError(
+            f"{view} at least {needs[view]} samples, got {len(samples.images)}."
+        )
 
 
 def reference_splits(

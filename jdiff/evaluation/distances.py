@@ -116,11 +116,12 @@ def compare_manifolds(
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
     radii_reference: np.ndarray | None = None,
+    num_neighbours: tuple[int, int] = NUM_NEIGHBOURS,
 ) -> Manifolds:
     """Returns precision, recall, density and coverage of samples.
 
     Around each vector lies a ball as wide as the distance to its k-th neighbour in its
-    own set; k is 3 for the first two and 5 for the others.
+    own set; k is 3 for the first two figures and 5 for the others, as in their papers.
 
     Precision is the fraction of samples in any ball of the reference, recall that of
     the reference in any ball of the samples (Kynkäänniemi et al. 2019, Eq. 1-2).
@@ -131,25 +132,26 @@ def compare_manifolds(
     coverage is the fraction of the reference's balls that hold a sample (Naeem et al.
     2020, Eq. 4-5). For density the ball of an outlier is one among many, and coverage
     is not raised by samples that lie far out. Both are about 1 for real images; density
-    is more where samples crowd together.
+    is more for samples in the middle of the reference, where many balls overlap.
 
     None sees how often each mode is drawn, and all depend on N: compare at equal N. The
     intervals take the balls as they are.
 
     Args:
-        samples: float[N, F], N > 5.
-        reference: float[M, F], M > 5.
+        samples: float[N, F], N > k.
+        reference: float[M, F], M > k.
         seed: of the bootstrap, >= 0.
         num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
         radii_reference: `neighbour_radii(reference)`, if it is known.
+        num_neighbours: k >= 1 of the first two figures, and of the others.
 
     Raises:
         ValueError: too few, NaN or infinity, or unequal F.
     """
     samples, reference = check_features(samples, reference)
-    radii = neighbour_radii(samples)
+    radii = neighbour_radii(samples, num_neighbours)
     if radii_reference is None:
-        radii_reference = neighbour_radii(reference)
+        radii_reference = neighbour_radii(reference, num_neighbours)
     squares, squares_reference = np.square(radii), np.square(radii_reference)
     found = np.zeros(len(samples), bool)
     num_balls = np.zeros(len(samples))
@@ -160,7 +162,7 @@ def compare_manifolds(
         recalled |= (d <= squares[rows, :1]).any(0)
         covered |= (d <= squares_reference[:, 1]).any(0)
     counts = resample_counts(len(samples), num_resamples, seed)
-    density = num_balls / NUM_NEIGHBOURS[1]
+    density = num_balls / num_neighbours[1]
 
     def fraction(hits):
         stratum = np.zeros(len(hits), int)
@@ -175,20 +177,27 @@ def compare_manifolds(
     )
 
 
-def neighbour_radii(features: np.ndarray) -> np.ndarray:
-    """Returns the distances to the 3rd and the 5th neighbour in a set, float64[N, 2].
+def neighbour_radii(
+    features: np.ndarray, num_neighbours: tuple[int, int] = NUM_NEIGHBOURS
+) -> np.ndarray:
+    """Returns the distances to the k-th neighbour in a set, float64[N, 2].
+
+    Args:
+        features: float[N, F], N > k.
+        num_neighbours: two k >= 1.
 
     Raises:
-        ValueError: features are not float[N, F] with N > 5, or not finite.
+        ValueError: too few, NaN or infinity, or another shape.
     """
     (features,) = check_features(features)
-    if len(features) <= max(NUM_NEIGHBOURS):
-        raise ValueError(
-            f"features must be of more than {max(NUM_NEIGHBOURS)} images, to have as "
-            f"many neighbours, got {len(features)}."
-        )
-    distances, _ = nearest(features, features, max(NUM_NEIGHBOURS) + 1)
-    radii = distances[:, NUM_NEIGHBOURS]  # the 0-th neighbour of a vector is itself
+    for k in num_neighbours:
+        if not 1 <= k < len(features):
+            raise ValueError(
+                f"num_neighbours must be in [1, number of features), got {k} with "
+                f"{len(features)}."
+            )
+    distances, _ = nearest(features, features, max(num_neighbours) + 1)
+    radii = distances[:, num_neighbours]  # the 0-th neighbour of a vector is itself
     # Rounding must not push a copy out of a ball without extent.
     return np.sqrt(np.square(radii) + 1e-12 * np.square(features).sum(-1)[:, None])
 

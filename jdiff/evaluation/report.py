@@ -50,21 +50,21 @@ def format_table(evaluation: Evaluation) -> str:
     if evaluation.missing:
         lines.append(f"missing characters of the reference: {evaluation.missing}")
     lines.append("")
-    judgements = evaluation.samples.judgements
-    first = next(iter(judgements))
-    fractions = judgements[first].legibility.per_class
+    judges = list(evaluation.samples.legibility)
+    first = judges[0]
+    fractions = evaluation.samples.legibility[first].per_class
     worst = sorted(fractions, key=fractions.__getitem__)[:_NUM_WORST]
     title = f"least legible, {first}"
     lines.append(f"{title:24}" + "".join(f"{char:>7}" for char in worst))
     for name, figures in (("samples", evaluation.samples), ("real", evaluation.real)):
-        found = figures.judgements[first].legibility
+        found = figures.legibility[first]
         for suffix, by_char in (
             ("", found.per_class),
-            (", look-alikes merged", found.per_class_merged),
+            (", merged", found.per_class_merged),
         ):
             row = "".join(f"{by_char[char]:7.0%}" for char in worst)
             lines.append(f"{name + suffix:24}{row}".rstrip())
-    drops = [_drop(evaluation, name) for name in judgements]
+    drops = [_drop(evaluation, name) for name in judges]
     return "\n".join([*lines, "", *drops])
 
 
@@ -89,9 +89,9 @@ def picture(evaluation: Evaluation, samples, train) -> np.ndarray:
     A row shows samples of one character, each with its nearest training image to its
     right, and says how many of its samples the first judge reads, beside real images.
     """
-    first = next(iter(evaluation.samples.judgements))
+    first = next(iter(evaluation.samples.legibility))
     fractions, of_real = (
-        figures.judgements[first].legibility.per_class for figures in evaluation[:2]
+        figures.legibility[first].per_class for figures in evaluation[:2]
     )
     order = sorted(fractions, key=lambda char: (fractions[char], char))
     chosen = list(dict.fromkeys(order[:_NUM_ROWS] + order[-_NUM_ROWS:]))
@@ -117,14 +117,13 @@ def _percent(e: Estimate) -> str:
 
 
 def _number(e: Estimate) -> str:
-    return f"{e.value:6.3f} [{e.low:.3f}, {e.high:.3f}]"
+    places = 3 - min(len(f"{max(e.high, 1.0):.0f}") - 1, 3)
+    return f"{e.value:6.{places}f} [{e.low:.{places}f}, {e.high:.{places}f}]"
 
 
 def _drop(evaluation: Evaluation, judge: str) -> str:
     """Returns the largest drop of a character below real images, and its chance."""
-    samples, real = (
-        figures.judgements[judge].legibility.per_class for figures in evaluation[:2]
-    )
+    samples, real = (figures.legibility[judge].per_class for figures in evaluation[:2])
     char = max(samples, key=lambda char: real[char] - samples[char])
     drop = 100 * (real[char] - samples[char])
     # Two sets of real images, so many a character, also differ in some character.

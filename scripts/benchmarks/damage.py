@@ -82,7 +82,7 @@ def measure_alone(judges, damaged, train, test, reference, seed):
 
 
 def format_table(result) -> str:
-    """Returns a table in Markdown, a row for each damage and a column for each figure."""
+    """Returns a table in Markdown: a row for a damage, a column for a figure."""
     floor = {"missing characters": (0.0, 0.0, 0.0)} | result["floor"]
     names = list(result["floor"]) + ["missing characters"]
     lines = ["| damage | noticed | " + " | ".join(names) + " |"]

@@ -293,7 +293,7 @@ def test_what_cannot_be_generated_is_said(tmp_path):
             tmp_path / "m.safetensors", model._replace(labels=(b"a", 1, 2))
         )
     with pytest.raises(jdiff.storage.WeightsError, match="of a linear model"):
-        closed_form.linear.load(jdiff.evaluation.SHIPPED_JUDGE)
+        closed_form.linear.load(jdiff.evaluation.SHIPPED_JUDGES["patch"])
 
 
 @pytest.mark.parametrize("name", closed_form.linear.LinearModel._fields[:-1])

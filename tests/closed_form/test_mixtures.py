@@ -164,7 +164,7 @@ def test_a_model_survives_its_file(tmp_path):
     ]
     np.testing.assert_allclose(*draws, atol=5e-3)
     with pytest.raises(jdiff.storage.WeightsError, match="of a mixture model"):
-        closed_form.mixtures.load(jdiff.evaluation.SHIPPED_JUDGE)
+        closed_form.mixtures.load(jdiff.evaluation.SHIPPED_JUDGES["patch"])
 
 
 TENSORS = [("pixels", name) for name in ("mean", "axes", "remainder")]

@@ -11,22 +11,32 @@ from jdiff import evaluation
 from jdiff.evaluation import (
     bootstrap_fraction,
     centred_estimate,
+    compare_manifolds,
     copying,
     distances,
     frechet_distance,
     kernel_distance,
     nearest,
-    precision_recall,
     resample_counts,
 )
 
 SIZES = [(40, 60, 6), (300, 200, 20), (9, 2000, 8)]
+
+
+def precision_recall(x, y, seed=0, num_neighbours=3):
+    return compare_manifolds(x, y, seed, num_neighbours=(num_neighbours, 1))[:2]
+
+
+def density_coverage(x, y, seed=0, num_neighbours=5):
+    return compare_manifolds(x, y, seed, num_neighbours=(1, num_neighbours))[2:]
+
+
 METRICS = [
     lambda x, y, seed=0: [frechet_distance(x, y, seed)],
     lambda x, y, seed=0: [kernel_distance(x, y, seed)],
-    lambda x, y, seed=0: precision_recall(x, y, seed),
+    lambda x, y, seed=0: compare_manifolds(x, y, seed),
 ]
-METRIC_IDS = ["frechet", "kernel", "precision_recall"]
+METRIC_IDS = ["frechet", "kernel", "manifolds"]
 
 
 def random_features(num, width, seed=0, shift=0.0):
@@ -110,17 +120,11 @@ def test_frechet_distance_keeps_its_digits_far_from_the_origin():
     assert far == pytest.approx(frechet_distance(x, y).value, rel=1e-6)
 
 
-@pytest.fixture
-def no_intervals(monkeypatch):
-    """Saves the time of intervals that a test does not look at."""
-    monkeypatch.setattr("jdiff.evaluation.distances.NUM_RESAMPLES", 2)
-
-
-def test_frechet_distance_has_the_bias_that_its_docstring_speaks_of(no_intervals):
+def test_frechet_distance_has_the_bias_that_its_docstring_speaks_of():
     # About F^2 / N for equal distributions, so it falls as 1 / N.
     def mean_distance(num):
         pairs = np.random.default_rng(num).normal(size=(20, 2, num, 8))
-        return np.mean([frechet_distance(x, y).value for x, y in pairs])
+        return np.mean([frechet_distance(x, y, 0, 0).value for x, y in pairs])
 
     assert mean_distance(100) / mean_distance(400) == pytest.approx(4.0, rel=0.25)
 
@@ -150,18 +154,18 @@ def test_kernel_distance_is_the_double_sum(num_x, num_y, width):
     assert kernel_distance(x, y).value == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
-def test_kernel_distance_of_blocks_is_the_double_sum(no_intervals):
+def test_kernel_distance_of_blocks_is_the_double_sum():
     x, y = random_features(1500, 3, 1), random_features(1100, 3, 2, shift=1)
     kernels = [(a @ b.T / 3 + 1.0) ** 3 for a, b in ((x, x), (y, y), (x, y))]
     within = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
     expected = sum(within) - 2 * kernels[2].mean()
-    assert kernel_distance(x, y).value == pytest.approx(expected, rel=1e-9)
+    assert kernel_distance(x, y, 0, 0).value == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("num", [5, 40])
-def test_kernel_distance_of_equal_distributions_is_zero_on_average(num, no_intervals):
+def test_kernel_distance_of_equal_distributions_is_zero_on_average(num):
     draws = np.random.default_rng(num).normal(size=(300, 2, num, 4))
-    found = np.array([kernel_distance(x, y).value for x, y in draws])
+    found = np.array([kernel_distance(x, y, 0, 0).value for x, y in draws])
     error = found.std() / np.sqrt(len(found))
     assert abs(found.mean()) < 3 * error
     assert found.min() < -error and found.max() > error
@@ -289,6 +293,49 @@ def test_noise_lowers_precision_and_not_recall():
     noisy = np.concatenate([rng.normal(size=(150, 4)), 9 * rng.normal(size=(150, 4))])
     precision, recall = precision_recall(noisy, real)
     assert precision.value < 0.65 and recall.value > 0.8
+
+
+# Density and coverage.
+
+
+@pytest.mark.parametrize(("num_x", "num_y", "width"), SIZES)
+@pytest.mark.parametrize("k", [1, 5, 8])
+def test_density_and_coverage_are_those_of_the_definition(num_x, num_y, width, k):
+    x = random_features(num_x, width, 1)
+    y = random_features(num_y, width, 2, shift=0.5)
+    radii = np.sort(cdist(y, y), axis=1)[:, k]
+    inside = cdist(x, y) <= radii  # Naeem et al. 2020, Eq. 4-5
+    expected = [inside.sum() / (k * num_x), inside.any(0).mean()]
+    found = values(density_coverage(x, y, num_neighbours=k))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_density_and_coverage_of_one_distribution_are_what_naeem_et_al_expect():
+    # Coverage: 1 - (M - 1) ... (M - k) / ((M + N - 1) ... (M + N - k)).
+    k, num = 5, 200
+    pairs = np.random.default_rng(0).normal(size=(40, 2, num, 3))
+    found = np.mean([values(density_coverage(x, y)) for x, y in pairs], 0)
+    left = np.prod([(num - j) / (2 * num - j) for j in range(1, k + 1)])
+    assert found[0] == pytest.approx(1.0, abs=0.03)
+    assert found[1] == pytest.approx(1 - left, abs=0.01)
+
+
+def test_an_outlier_raises_precision_and_not_density():
+    # One real point far away has a ball as wide as the whole cloud of samples.
+    rng = np.random.default_rng(0)
+    real = np.concatenate([rng.normal(size=(199, 2)), [[60.0, 0.0]]])
+    samples = np.array([30.0, 0.0]) + rng.normal(size=(200, 2))
+    precision, _ = precision_recall(samples, real)
+    density, coverage = density_coverage(samples, real)
+    assert precision.value > 0.95
+    assert density.value <= 1 / 5 and coverage.value <= 1 / 200
+
+
+def test_samples_in_the_middle_are_dense_and_cover_little():
+    rng = np.random.default_rng(0)
+    real, samples = rng.normal(size=(300, 8)), 0.1 * rng.normal(size=(300, 8))
+    density, coverage = density_coverage(samples, real)
+    assert density.value > 2 and coverage.value < 0.7
 
 
 # Nearest neighbours.
@@ -460,7 +507,17 @@ def test_the_interval_of_precision_is_that_of_a_share():
     x, y = random_features(80, 6, 1), random_features(50, 6, 2, shift=0.5)
     precision, _ = precision_recall(x, y, seed=5)
     hits = np.arange(80) < round(80 * precision.value)
-    assert precision == bootstrap_fraction(hits, np.zeros(80, int), seed=5)
+    assert precision == bootstrap_fraction(hits, np.zeros(80, int), 5, 1000)
+
+
+def test_an_interval_without_resamples_has_no_width():
+    x, y = random_features(50, 5, 1), random_features(40, 5, 2, shift=0.5)
+    for function in (frechet_distance, kernel_distance):
+        assert len(set(function(x, y, 0, 0))) == 1
+    for found, expected in zip(
+        compare_manifolds(x, y, 0, 0), compare_manifolds(x, y), strict=True
+    ):
+        assert found == (expected.value,) * 3
 
 
 # Bad input.
@@ -502,8 +559,8 @@ def test_too_few_for_a_covariance_are_refused():
 
 def test_too_few_for_the_neighbours_are_refused():
     assert precision_recall(GOOD[:4], GOOD)[0].value >= 0
-    for pair, name in (((GOOD[:3], GOOD), "samples"), ((GOOD, GOOD[:3]), "reference")):
-        with pytest.raises(ValueError, match=f"number of {name}.*got 3 with 3"):
+    for pair in ((GOOD[:3], GOOD), (GOOD, GOOD[:3])):
+        with pytest.raises(ValueError, match="num_neighbours.*got 3 with 3"):
             precision_recall(*pair)
     with pytest.raises(ValueError, match="got 0 with 20"):
         precision_recall(GOOD, GOOD, num_neighbours=0)
