@@ -267,7 +267,7 @@ def measure(
     beside = companions(pixels)
     repeated = repetition(beside, reference.real_companions, *bootstrap)
     figures = Figures(legibility, distances, appearance, repeated, None)
-    if fast:
+    if reference.train_pixels is None or reference.real_distances is None:
         return figures, None
     nearby, places = nearest(pixels, reference.train_pixels)
     copies = copying(nearby[:, 0], reference.real_distances, *bootstrap)
@@ -437,7 +437,7 @@ def chars_of(dataset: Dataset) -> np.ndarray:
     return np.array(list(dataset.classes))[dataset.labels]
 
 
-def draw(dataset: Dataset, counts: dict[str, int], seed: int) -> np.ndarray:
+def draw(dataset: Dataset, counts: Mapping[str, int], seed: int) -> np.ndarray:
     """Returns rows of a data set, so many of each character, in order of characters.
 
     The rows of one character do not depend on the others that are asked for.

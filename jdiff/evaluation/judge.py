@@ -64,8 +64,8 @@ def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
     Raises:
         ValueError: another character.
 
-    >>> import jdiff
-    >>> [jdiff.MERGED_CHARS[k] for k in jdiff.merged_labels("Aac0o")]
+    >>> from jdiff import evaluation
+    >>> [evaluation.MERGED_CHARS[k] for k in evaluation.merged_labels("Aac0o")]
     ['A', 'a', 'C', '0', 'O']
     """
     return _MERGED[char_index(chars)]

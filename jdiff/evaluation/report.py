@@ -21,8 +21,7 @@ _NUM_PAIRS = 6  # samples with their neighbours in a row of the picture
 _LABEL_WIDTH = 100
 _LEGEND = "read (of real images): samples, each with its nearest training image in grey"
 # The distances of appearance are small numbers of no unit.
-_PLAIN_NUMBERS = ("Frechet", "density", "pyramid", "spectrum", "grey", "stroke")
-_PLAIN_NUMBERS += ("connected",)
+_PLAIN_NUMBERS = tuple("Frechet density pyramid spectrum grey stroke connected".split())
 
 
 def format_table(evaluation: Evaluation) -> str:
@@ -38,10 +37,10 @@ def format_table(evaluation: Evaluation) -> str:
     for name in samples:
         pair = samples[name], real[name]
         number = _number if name.startswith(_PLAIN_NUMBERS) else _percent
-        ratio = f"{pair[0].value / pair[1].value:.2f}" if pair[1].value > 0 else ""
+        times = f"{pair[0].value / pair[1].value:.2f}" if pair[1].value > 0 else ""
         star = "*" if name in marked else " "
         texts = [number(estimate) for estimate in pair]
-        lines.append(f"{name:25}{texts[0]:22}{star} {texts[1]:23}{ratio:>8}".rstrip())
+        lines.append(f"{name:25}{texts[0]:22}{star} {texts[1]:23}{times:>8}".rstrip())
     name, ratio = worst_view(*evaluation[:2])
     lines += [
         "[ ]: 95% bootstrap intervals; *: outside that of real images",
