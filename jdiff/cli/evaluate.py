@@ -37,6 +37,7 @@ def add_command(commands: Any) -> None:
         action="store_true",
         help="as many of each character as in the reference",
     )
+    add("--fast", action="store_true", help="do not search the training images")
     options.add_sampling(command)
 
 
@@ -59,10 +60,10 @@ def run(args: argparse.Namespace) -> None:
     if model is not None and model.image_shape[2] != 1:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     splits = evaluation.reference_splits(args.reference, args.data_dir)
-    reader = evaluation.load_judge()
+    judges = evaluation.load_judges()
     if samples is None:
         samples = _blank_samples(args, model, splits[0])
-        evaluation.check(reader, samples, *splits)
+        evaluation.check(judges, samples, *splits)
         began = time.monotonic()
         x_0 = options.draw(args, model, samples.labels)
         seconds = (time.monotonic() - began) / len(x_0)
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
         settings["solver"] = args.solver or models.default_solver(model).__name__
         settings["seconds_per_image"] = seconds
         samples = samples._replace(images=x_0[..., None])
-    result = evaluation.evaluate(reader, samples, *splits, args.seed)
+    result = evaluation.evaluate(judges, samples, *splits, args.seed, args.fast)
     if out and sheet:
         text = json.dumps({"settings": settings} | evaluation.as_dict(result), indent=1)
         page = evaluation.picture(result, samples, splits[0])

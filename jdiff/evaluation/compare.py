@@ -159,6 +159,9 @@ def evaluate(
     reference, real = make_reference(judges, counts, train, test, seed, fast)
     figures, neighbours = measure(judges, samples, reference, seed)
     of_real, _ = measure(judges, real, reference, seed)
+    # Test images that were drawn twice repeat nothing.
+    companion = reference.real_companions
+    of_real = of_real._replace(repeated=repetition(companion, companion, seed))
     # There are few images of a character among these: take all of the test split.
     known = np.flatnonzero(np.isin(chars_of(test), sorted(counts)))
     chars = chars_of(test)[known]

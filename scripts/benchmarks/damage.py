@@ -8,42 +8,30 @@ which the figure leaves the interval of the undamaged images, and Spearman's ran
 correlation of the figure with the strength. A bar in the place of a number: never.
 """
 
-import argparse
-import json
-import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+from command import check_positive, make_parser, run, save_json
+from tqdm import tqdm
 
 from jdiff import evaluation
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        train, test = evaluation.reference_splits("emnist/byclass", args.data_dir)
-        train = thin_out(train)
-        result = climb(evaluation.load_judges(), train, test, args.num, args.seed)
-    except (ValueError, OSError) as error:
-        print(f"damage.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if args.out:
-        with open(args.out, "w") as file:
-            json.dump(result, file, indent=1)
-    print(format_table(result))
-
-
-def parse_args() -> argparse.Namespace:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser(__doc__)
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
-    parser.add_argument("--num", type=int, default=100, help="images of each character")
+    parser.add_argument("--num", type=int, default=40, help="images of each character")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", help="a JSON file for all figures")
-    args = parser.parse_args()
-    if args.num < 3:
-        parser.error(f"--num must be >= 3, got {args.num}.")
-    return args
+    parser.add_argument("--out", type=Path, help="a JSON file for all figures")
+    args = parser.parse_args(argv)
+    check_positive(args, "num")
+    train, test = evaluation.reference_splits("emnist/byclass", args.data_dir)
+    judges = evaluation.load_judges()
+    result = climb(judges, thin_out(train), test, args.num, args.seed)
+    if args.out:
+        save_json(args.out, result)
+    print(format_table(result))
 
 
 def thin_out(train):
@@ -62,14 +50,13 @@ def climb(judges, train, test, num, seed):
     reference, real = evaluation.make_reference(judges, counts, train, test, seed)
     floor = evaluation.headline(evaluation.measure(judges, real, reference, seed)[0])
     rungs = {}
-    for damage in evaluation.LADDER:
+    for damage in tqdm(evaluation.LADDER):
         rungs[damage.name] = []
         for strength in damage.strengths:
             random = np.random.default_rng(seed)
             damaged = damage.apply(random, real, train, strength)
             figures = measure_alone(judges, damaged, train, test, reference, seed)
             rungs[damage.name].append(figures)
-            print(f"{damage.name} {strength}", file=sys.stderr, flush=True)
     return {"floor": floor, "rungs": rungs}
 
 
@@ -114,4 +101,4 @@ def spearman(values) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -135,7 +135,8 @@ def main(argv=None) -> None:
             f"--num must be >= 1000 for a Fréchet distance, got {args.num}."
         )
     test = jdiff.data.load(args.data, "test", args.data_dir)
-    judge = evaluation.load_judge()
+    # The judge that normalises no image: the other one overlooks the speckle.
+    judge = evaluation.load_judge("plain")
     reference = evaluation.read_images(judge, test.images).features
     labels = np.arange(args.num) * len(test.classes) // args.num
     chars = np.array(list(test.classes))[labels]
@@ -150,9 +151,9 @@ def main(argv=None) -> None:
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             *costs, bits, images = pool.submit(measure, name, args, chars).result()
         features = evaluation.read_images(judge, images).features
-        read = evaluation.legibility(judge, images, chars, allowed=allowed).overall
+        read = evaluation.legibility(judge, images, chars, allowed=allowed).strict
         distance = evaluation.frechet_distance(features, reference).value
-        pair = evaluation.precision_recall(features, reference[rows])
+        pair = evaluation.compare_manifolds(features, reference[rows])[:2]
         figures = [*costs, 100 * read.value, distance, *(x.value for x in pair), bits]
         print(f"{name:14}" + "".join(f"{x:11.3f}" for x in figures), flush=True)
 
