@@ -36,10 +36,10 @@ def _watch(read: int) -> None:
     while True:
         (number,) = os.read(read, 1)
         if signal.getsignal(number) is _exit:
-            _exit(number)
+            _exit(number, None)
 
 
-def _exit(number: int, frame: FrameType | None = None) -> None:
+def _exit(number: int, frame: FrameType | None) -> None:
     storage = sys.modules.get("jdiff.storage")
     discard = getattr(storage, "discard_drafts", None)  # not while it is imported
     if discard is not None:
