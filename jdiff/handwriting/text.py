@@ -21,7 +21,7 @@ BLANKS = str.maketrans("", "", " \t\r\n")  # a table for str.translate
 
 
 def to_ascii(text: str) -> str:
-    """Returns a text with typographic characters as those of a keyboard.
+    r"""Returns a text with typographic characters as those of a keyboard.
 
     Curly quotes, dashes, the ellipsis, no-break and other spaces, ligatures, full-width
     letters; invisible marks are left out. What has no sibling stays.
