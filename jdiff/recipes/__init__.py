@@ -2,6 +2,7 @@
 
 from jdiff.recipes import autoencoder as autoencoder
 from jdiff.recipes import distill as distill
+from jdiff.recipes import judge as judge
 from jdiff.recipes import latent as latent
 from jdiff.recipes import mixture as mixture
 from jdiff.recipes import point_models as point_models

@@ -16,10 +16,9 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from tqdm import tqdm
 
-from jdiff import data, evaluation, storage, training
+from jdiff import data, evaluation, runs, storage, training
+from jdiff.recipes import options
 
 EMNIST_BATCH, MNIST_BATCH = 112, 16
 # By architecture: which half of the images it sees, and its width at first.
@@ -36,6 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("architecture", choices=HALVES, help="which judge")
     add("--minutes", type=float, default=8.0, help="training time")
+    add("--steps", type=int, help="a number of steps instead of a budget")
     add("--data-dir", help="where the data sets lie; otherwise JDIFF_DATA_DIR, cache")
     add("--out", help="F.safetensors; by default the judge that ships")
     add("--seed", type=int, default=0)
@@ -43,8 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains a judge, writes its weights and prints how it reads."""
-    if not 0.0 < args.minutes < float("inf"):
-        raise ValueError(f"--minutes must be a positive number, got {args.minutes}.")
+    options.check_positive(args, "minutes", "steps")
     out = args.out or evaluation.SHIPPED_JUDGES[args.architecture]
     storage.check_output(out, ".safetensors")
     sets = load_sets(args.data_dir)
@@ -79,15 +78,15 @@ def load_sets(data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def train(network, emnist, mnist, args):
-    """Returns the moving average of the weights after `args.minutes`."""
-    labels = evaluation.merged_labels(emnist[1])
-    frequency = np.bincount(labels, minlength=len(evaluation.MERGED_CHARS)) / len(
-        labels
-    )
-    loss_fn = make_loss(network, BALANCE * np.log(np.maximum(frequency, 1e-6)))
-    optimizer = optax.inject_hyperparams(optax.adamw)(0.0, weight_decay=1e-2)
-    step = jax.jit(training.make_train_step(loss_fn, optimizer, ema_decay=0.995))
+    """Returns the moving average of the weights when the budget is spent."""
+    import optax  # here, because help texts need no optimizer
 
+    budget = runs.Budget(time.monotonic(), args.minutes, args.steps)
+    labels = evaluation.merged_labels(emnist[1])
+    counts = np.bincount(labels, minlength=len(evaluation.MERGED_CHARS))
+    prior = BALANCE * np.log(np.maximum(counts / len(labels), 1e-6))
+    optimizer = optax.inject_hyperparams(optax.adamw)(0.0, weight_decay=1e-2)
+    train_step = training.make_train_step(make_loss(network, prior), optimizer, 0.995)
     key_init, key = jax.random.split(jax.random.key(args.seed))
     rng = np.random.default_rng(args.seed)
     feeds = (
@@ -96,30 +95,15 @@ def train(network, emnist, mnist, args):
     )
     params = jax.jit(network.init)(key_init, next(feeds[0])[0])
     state = training.init_train_state(key, params, optimizer)
-    done, start = 0.0, time.monotonic()
-    with tqdm(total=100, unit="%", bar_format="{l_bar}{bar}|{postfix}") as bar:
-        while done < 1.0:
-            state.opt_state.hyperparams["learning_rate"] = jnp.float32(
-                PEAK_LEARNING_RATE * schedule(done)
-            )
-            parts = zip(next(feeds[0]), next(feeds[1]), strict=True)
-            x, label = (jnp.asarray(np.concatenate(part)) for part in parts)
-            state, metrics = step(state, training.Batch(x, label))
-            jax.block_until_ready(metrics)  # else the clock would run ahead
-            done = (time.monotonic() - start) / (60 * args.minutes)
-            if int(state.step) % 20 == 0:
-                loss, hits = float(metrics["loss"]), float(metrics["hits"])
-                bar.update(min(100 * done, 100) - bar.n)
-                bar.set_postfix(step=int(state.step), loss=loss, hits=hits)
-    return state.ema_params
 
+    def next_batch():
+        parts = zip(*map(next, feeds), strict=True)
+        x, label = (jnp.asarray(np.concatenate(part)) for part in parts)
+        return training.Batch(x, label)
 
-def schedule(done: float) -> float:
-    """Returns the share of the peak learning rate: 5% warm-up, then half a cosine."""
-    warm_up = 0.05
-    if done < warm_up:
-        return done / warm_up
-    return 0.5 + 0.5 * np.cos(np.pi * min((done - warm_up) / (1 - warm_up), 1.0))
+    step = runs.compile_step(train_step, PEAK_LEARNING_RATE)
+    both = runs.Feed(next_batch, EMNIST_BATCH + MNIST_BATCH)
+    return runs.train(state, step, both, budget).ema_params
 
 
 def feed(rng, images, chars, size):
@@ -138,6 +122,8 @@ def make_loss(network, prior):
     A share of the classes' log-frequencies is added in training alone, so that the
     judge owes less to them when it reads (logit adjustment, Menon et al. 2021).
     """
+
+    import optax  # here, because help texts need no optimizer
 
     def loss_fn(params, key, batch):
         warped = jax.vmap(warp)(jax.random.split(key, len(batch.x)), batch.x)
