@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from jdiff import models, networks
 from jdiff.data import PEN_CHARS, Pen
@@ -179,6 +178,8 @@ def fit_judge(
     Classes are drawn equally often as the roots of their counts; strokes are slanted,
     and hidden in noise, at random.
     """
+    import optax  # here, because help texts need no optimizer
+
     network = networks.make_stroke_classifier(len(PEN_CHARS), JUDGE_FEATURES)
     x_0, y = jnp.asarray(arrays), jnp.asarray(labels)
     counts = np.bincount(labels, minlength=len(PEN_CHARS))
