@@ -2,10 +2,10 @@
 
     python scripts/benchmarks/damage.py --data-dir DIR
 
-damages real test images in fifteen known ways at five strengths (`LADDER`) and prints a
-table for docs/benchmark.md: for each kind and figure the weakest strength, 1 to 5, at
-which the figure leaves the interval of the undamaged images, and Spearman's rank
-correlation of the figure with the strength. A bar in the place of a number: never.
+damages real test images in fifteen known ways at five strengths (`LADDER`) and prints
+a table for docs/benchmark.md: for each figure and kind the strength, 1 to 5, from which
+on the figure lies outside the interval of the undamaged images (a dash: never), and
+Spearman's rank correlation of the figure with the strength.
 """
 
 from collections import Counter
@@ -69,26 +69,24 @@ def measure_alone(judges, damaged, train, test, reference, seed):
 
 
 def format_table(result) -> str:
-    """Returns a table in Markdown: a row for a damage, a column for a figure."""
-    floor = {"missing characters": (0.0, 0.0, 0.0)} | result["floor"]
-    names = list(result["floor"]) + ["missing characters"]
-    lines = ["| damage | noticed | " + " | ".join(names) + " |"]
-    lines.append("| --- " * (len(names) + 2) + "|")
-    for damage in evaluation.LADDER:
+    """Returns a table in Markdown: a row for a figure, a column for a damage."""
+    floor = result["floor"] | {"missing characters": (0.0, 0.0, 0.0)}
+    kinds = [damage.name for damage in evaluation.LADDER]
+    noticed = [str(d.strengths.index(d.noticed) + 1) for d in evaluation.LADDER]
+    lines = ["| figure | " + " | ".join(kinds) + " |"]
+    lines.append("| --- " * (len(kinds) + 1) + "|")
+    lines.append("| *a person notices* | " + " | ".join(noticed) + " |")
+    for name, (_, low, high) in floor.items():
         cells = []
-        rungs = result["rungs"][damage.name]
-        for name in names:
-            values = np.array([rung[name] for rung in rungs])
-            _, low, high = floor[name]
-            seen = (values < low) | (values > high)
-            # From this rung on, not by chance on a lower one.
-            unseen = np.flatnonzero(~seen)
-            first = unseen[-1] + 1 if len(unseen) else 0
+        for kind in kinds:
+            values = np.array([rung[name] for rung in result["rungs"][kind]])
+            # From this strength on; on a lower one it was chance.
+            unseen = np.flatnonzero((low <= values) & (values <= high))
+            first = unseen[-1] + 2 if len(unseen) else 1
             rank = spearman(values)
-            text = f"{first + 1}" if first < len(seen) else "-"
-            cells.append(f"{text} ({rank:+.1f})" if np.isfinite(rank) else text)
-        noticed = damage.strengths.index(damage.noticed) + 1
-        lines.append(f"| {damage.name} | {noticed} | " + " | ".join(cells) + " |")
+            text = f"{first}" if first <= len(values) else "-"
+            cells.append(f"{text} {rank:+.1f}" if np.isfinite(rank) else text)
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,175 @@
+"""Pages of handwriting, read by an OCR engine that is not ours.
+
+    apt-get install tesseract-ocr fonts-breip fonts-comic-neue fonts-dkg-handwriting \
+        fonts-klee fonts-rufscript
+    python scripts/benchmarks/read_pages.py --model latent unet mixture
+
+writes five texts with each model and seed, as `jdiff write --width 700` does, and with
+five open handwriting fonts, from tidy to casual. Each page is enlarged twice, which
+tesseract expects, and read. Printed are character error rates: the edit distance to the
+text divided by its length, for letters of any case and as they are. Line ends count as
+spaces. One step is that of the distilled model: --model latent --steps 1.
+"""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from command import check_positive, make_parser, run, save_json
+from PIL import Image, ImageDraw, ImageFont
+from tqdm import tqdm
+
+import jdiff
+
+TEXTS = (
+    "The quick brown fox jumps over the lazy dog near the river bank",
+    "Dear Anna thank you for the letter and the five pictures of your garden",
+    "Pack my box with six dozen liquor jugs before the train leaves at 7",
+    "We met in May 1998 and walked along the harbour until the rain began",
+    "Every morning the baker opens his shop at half past 6 and sells bread",
+)
+# Package in Debian, and the file in it.
+FONTS = {
+    "fonts-breip": "Breip.ttf",
+    "fonts-comic-neue": "ComicNeue-Regular.otf",
+    "fonts-dkg-handwriting": "dkg.ttf",
+    "fonts-klee": "KleeOne-Regular.ttf",
+    "fonts-rufscript": "Rufscript010.ttf",
+}
+FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
+WIDTH = 700
+CAP_HEIGHT = 44
+MARGIN = 30
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = make_parser(__doc__)
+    parser.add_argument(
+        "--model", nargs="+", default=["latent"], help="names, or files of weights"
+    )
+    parser.add_argument("--seeds", type=int, default=4, help="seeds of each model")
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="a JSON file for all that was read")
+    args = parser.parse_args(argv)
+    check_positive(args, "seeds", "steps")
+    if not shutil.which("tesseract"):
+        raise ValueError(
+            "tesseract must be installed to read the pages: apt-get install "
+            "tesseract-ocr."
+        )
+    fonts = find_fonts()
+    pages = {package: draw_with_font(path) for package, path in fonts.items()}
+    for model in args.model:
+        pages[model] = draw_with_model(model, args.seeds, args.steps)
+    result = {name: read_all(drawn, name) for name, drawn in pages.items()}
+    print(f"{'':24}{'any case':>12}{'with case':>12}{'pages':>8}")
+    for name, read in result.items():
+        rates = [error_rates(page["text"], page["read"]) for page in read]
+        folded, exact = np.mean(rates, 0)
+        print(f"{name:24}{folded:12.3f}{exact:12.3f}{len(read):8}")
+    if args.out:
+        save_json(args.out, result)
+
+
+def find_fonts() -> dict[str, Path]:
+    """Returns the file of each font by its package.
+
+    Raises:
+        ValueError: some of the packages are not installed.
+    """
+    files = {
+        path.name: path for folder in FONT_FOLDERS for path in folder.rglob("*.?tf")
+    }
+    missing = [package for package, name in FONTS.items() if name not in files]
+    if missing:
+        raise ValueError(
+            "the fonts to compare with must be installed: apt-get install "
+            f"{' '.join(missing)}."
+        )
+    return {package: files[name] for package, name in FONTS.items()}
+
+
+def draw_with_font(path: Path) -> list[tuple[str, np.ndarray]]:
+    """Returns (text, page uint8[H, W]) of each text, with capitals 44 pixels high."""
+    trial = ImageFont.truetype(str(path), 200)
+    left, top, right, bottom = trial.getbbox("H")
+    font = ImageFont.truetype(str(path), round(200 * CAP_HEIGHT / (bottom - top)))
+    pages = []
+    for text in TEXTS:
+        lines = wrap(text, font)
+        pitch = round(1.8 * CAP_HEIGHT)
+        page = Image.new("L", (WIDTH, 2 * MARGIN + pitch * len(lines)), 255)
+        for row, line in enumerate(lines):
+            ImageDraw.Draw(page).text((MARGIN, MARGIN + pitch * row), line, 0, font)
+        pages.append((text, np.asarray(page)))
+    return pages
+
+
+def wrap(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
+    """Returns lines that fit between the margins, broken at spaces."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= WIDTH - 2 * MARGIN:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def draw_with_model(model: str, num_seeds: int, steps: int):
+    """Returns (text, page uint8[H, W]) of each text and seed."""
+    pages = []
+    for seed in tqdm(range(num_seeds), desc=model):
+        for text in TEXTS:
+            page = jdiff.write(text, model, seed=seed, steps=steps, width=WIDTH)
+            pages.append((text, page.image))
+    return pages
+
+
+def read_all(pages, name: str) -> list[dict[str, str]]:
+    """Returns the text of each page and what tesseract reads."""
+    return [
+        {"text": text, "read": read(image)} for text, image in tqdm(pages, desc=name)
+    ]
+
+
+def read(image: np.ndarray) -> str:
+    """Returns what tesseract reads on a page of one block of text."""
+    page = Image.fromarray(image)
+    page = page.resize((2 * page.width, 2 * page.height), Image.Resampling.BICUBIC)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.png"
+        page.save(path)
+        command = ["tesseract", str(path), "stdout", "--psm", "6", "-l", "eng"]
+        result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        raise ValueError(f"tesseract must read the page, but: {result.stderr.strip()}")
+    return " ".join(result.stdout.split())
+
+
+def error_rates(text: str, found: str) -> tuple[float, float]:
+    """Returns character error rates, of letters in any case and of letters as they are.
+
+    The edit distance (Levenshtein 1966) divided by the length of the text.
+    """
+    folded = edit_distance(text.lower(), found.lower()) / len(text)
+    return folded, edit_distance(text, found) / len(text)
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Returns how many letters to insert, delete or replace to make b of a."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            change = diagonal + (x != y)
+            diagonal = row[j]
+            row[j] = min(change, row[j] + 1, row[j - 1] + 1)
+    return row[-1]
+
+
+if __name__ == "__main__":
+    run(main)
