@@ -33,13 +33,13 @@ from jdiff.images import on_paper
 
 CAP_HEIGHT = 1.8  # of a capital in heights of an x: the tall ones of most hands
 STROKE_PEN = 0.085  # thickness of a line, in heights of a capital
-LINE_HEIGHT = 2.4  # the same
+LINE_HEIGHT = 2.6  # the same
 WORD_SPACE = 0.6  # the same
 
 NUM_FRAMES = 100  # of a page while it is written
 
 # Distances in heights of an x.
-GAP = 0.36  # between the ink of two letters, as people leave in the mean
+GAP = 0.42  # between the ink of two letters, as people leave in the mean
 _LEAST = 0.26  # that lines of neighbours keep at the same height
 _MOST = 0.7
 _BAND = 0.1  # of height, in which that is looked at
