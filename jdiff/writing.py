@@ -42,13 +42,16 @@ SHEAR_OF_SLANT = 0.1
 STRETCH_OF_WIDTH = 1.07
 CALM_OF_ROUNDNESS = 0.3
 
+# People write taller ascenders than a line of type has room for.
+REACH = 0.85
+
 # More frames than this make an animation larger, not smoother.
 MAX_FRAMES = 41
 
 
 def write(
     text: str,
-    model: str | Path | models.Model | models.PenModel = "latent",
+    model: str | Path | models.Model | models.PenModel = "pen",
     *,
     seed: int = SEED,
     slant: float | None = None,
@@ -103,7 +106,7 @@ def write(
             [0, 0.1]; 0 is a ruler. By default 0.06, and 0 of strokes, which stray
             themselves.
         neatness: of a hand that writes strokes, from a doctor's, 0, to a teacher's, 1;
-            by default 0.9.
+            by default 0.95.
         draws: of each character of strokes, the best of which is written, >= 1; by
             default 4.
         animate: whether the page keeps the path out of noise as frames.
@@ -202,6 +205,7 @@ def _stroke_page(
         slant=SHEAR_OF_SLANT * slant,
         width=STRETCH_OF_WIDTH**width,
         calm=handwriting.CALM * (1.0 + CALM_OF_ROUNDNESS * roundness),
+        reach=REACH,
     )
 
     def decode(array, finished=None):

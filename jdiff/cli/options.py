@@ -2,19 +2,21 @@
 
 import argparse
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
+IMAGE_MODELS = ["latent", "unet", "mixture"]
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
 
 
-def add_weights(command: argparse.ArgumentParser) -> None:
-    """Gives a command the choice of weights."""
+def add_weights(
+    command: argparse.ArgumentParser, names: Sequence[str] = IMAGE_MODELS
+) -> None:
+    """Gives a command the choice of weights, the first by default."""
     add = command.add_mutually_exclusive_group().add_argument
-    names = ["latent", "unet", "mixture"]
-    add("--model", choices=names, default="latent", help="weights that ship")
+    add("--model", choices=names, default=names[0], help="weights that ship")
     add("--weights", type=Path, help="a file of weights, or the folder of a run")
 
 

@@ -21,7 +21,7 @@ ALIGNMENTS = {
 
 # Of `jdiff.write`, each an option of the same name; None leaves it at its default.
 _ARGUMENTS = ["slant", "weight", "letter_width", "roundness", "style_seed"]
-_ARGUMENTS += ["seed", "steps", "guidance"]
+_ARGUMENTS += ["seed", "steps", "guidance", "neatness", "draws"]
 _ARGUMENTS += ["width", "height", "size", "margin", "jitter"]
 
 
@@ -52,7 +52,12 @@ def add_command(commands: Any) -> None:
     add("--letter-width", type=float, help="-3: narrow letters, 3: wide ones")
     add("--roundness", type=float, help="-3: angular letters, 3: round ones")
     add("--style-seed", type=int, help="chooses the rest of the style; else --seed")
-    options.add_weights(command)
+    add(
+        "--neatness", type=float, help="pen: 0, a doctor's hand .. 1, a teacher's; 0.95"
+    )
+    add("--draws", type=int, help="pen: of a character, of which one is chosen; 4")
+    add("--animate", choices=["noise", "pen"], default="noise", help="out of what")
+    options.add_weights(command, ["pen", *options.IMAGE_MODELS])
     options.add_sampling(command, seed=7)
 
 
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> None:
         dpi = None if output.suffix == ".gif" else args.dpi
         handwriting.check_page_file(output, **colours, dpi=dpi, size=size)
     storage.enable_compile_cache()
+    animated = not args.no_gif and any(map(_is_animation, outputs))
     chosen = {name: getattr(args, name) for name in _ARGUMENTS}
     page = writing.write(
         text,
@@ -76,10 +82,12 @@ def run(args: argparse.Namespace) -> None:
         solver=options.solver_of(args),
         grid=options.grid_of(args),
         align=getattr(handwriting, ALIGNMENTS[args.align]),
-        animate=not args.no_gif and any(map(_is_animation, outputs)),
+        animate=animated and args.animate == "noise",
         progress=options.show_progress,
         **{name: value for name, value in chosen.items() if value is not None},
     )
+    if animated and args.animate == "pen":
+        page = handwriting.animate_pen(page)
     with contextlib.ExitStack() as stack:
         for output in outputs:
             handwriting.save_page(

@@ -31,9 +31,9 @@ from jdiff.handwriting.strokes import resample
 from jdiff.handwriting.text import BLANKS
 from jdiff.images import on_paper
 
-CAP_HEIGHT = 1.8  # of a capital in heights of an x: the tall ones of most hands
-STROKE_PEN = 0.085  # thickness of a line, in heights of a capital
-LINE_HEIGHT = 2.6  # the same
+CAP_HEIGHT = 1.65  # of a capital in heights of an x, as most hands write it
+STROKE_PEN = 0.11  # thickness of a line, in heights of a capital
+LINE_HEIGHT = 2.7  # the same
 WORD_SPACE = 0.6  # the same
 
 NUM_FRAMES = 100  # of a page while it is written

@@ -90,7 +90,13 @@ def resample(stroke: np.ndarray, num: int) -> np.ndarray:
     return np.stack([np.interp(where, along, column) for column in stroke.T], 1)
 
 
-def restyle(stroke: np.ndarray, slant: float, width: float, calm: float) -> np.ndarray:
+def restyle(
+    stroke: np.ndarray,
+    slant: float = 0.0,
+    width: float = 1.0,
+    calm: float = CALM,
+    reach: float = 1.0,
+) -> np.ndarray:
     """Returns a stroke in another style, float[n, 2].
 
     Args:
@@ -99,8 +105,12 @@ def restyle(stroke: np.ndarray, slant: float, width: float, calm: float) -> np.n
         width: factor of x.
         calm: standard deviation of the Gaussian of `smooth`, in heights of an x: more
             is rounder.
+        reach: factor of what lies above the height of an x, and below the baseline.
     """
-    return smooth(stroke, calm) @ np.array([[width, 0.0], [slant, 1.0]])
+    x, y = smooth(stroke, calm).T
+    inside = np.clip(y, 0.0, 1.0)
+    y = inside + reach * (y - inside)
+    return np.stack([width * x + slant * y, y], 1)
 
 
 def smooth(stroke: np.ndarray, scale: float = CALM) -> np.ndarray:

@@ -32,10 +32,10 @@ SHAPE = (NUM_POINTS, 3)
 NUM_QUALITIES = 4
 EVENNESS_SCALE = 0.15  # heights of an x, and logarithms
 
-NEATNESS = 0.9  # of hands, by default
+NEATNESS = 0.95  # of hands, by default
 NUM_DRAWS = 4
 
-_NEIGHBOURS = 12  # hands, at least, that a neatness chooses from
+_NEIGHBOURS = 12  # hands that a neatness chooses from
 
 
 class PenModel(NamedTuple):
@@ -96,7 +96,7 @@ def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
         raise ValueError(f"seed must be >= 0, got {seed}.")
     if not 0.0 <= neatness <= 1.0:
         raise ValueError(f"neatness must be in [0, 1], got {neatness}.")
-    num = min(max(_NEIGHBOURS, len(model.hands) // 5), len(model.hands))
+    num = min(_NEIGHBOURS, len(model.hands))
     first = round((1.0 - neatness) * (len(model.hands) - num))
     random = np.random.default_rng(seed)
     pair = first + random.permutation(num)[:2]
@@ -270,17 +270,21 @@ def find_pen(model: Any) -> PenModel | None:
     """Returns the model of pen strokes that is meant, or None if it is another.
 
     Args:
-        model: a model, the name of one that ships, or a file of weights.
+        model: a model, the name of one that ships, a file of weights, or the folder
+            of a run.
 
     Raises:
         WeightsError: it is a file, but not of weights.
     """
     if isinstance(model, PenModel):
         return model
-    is_file = isinstance(model, str | Path) and str(model).endswith(".safetensors")
-    if is_file and storage.load_weights(model)[1].get("model") == NAME:
-        return load_pen(model)
-    return load_pen() if model == NAME else None
+    if model == NAME or not isinstance(model, str | Path):
+        return load_pen() if model == NAME else None
+    path = Path(model) / "weights.safetensors" if Path(model).is_dir() else Path(model)
+    # What is no file is the name, or the mistake, of another kind of model.
+    if not path.is_file() or storage.load_weights(path)[1].get("model") != NAME:
+        return None
+    return load_pen(path)
 
 
 def load_pen(path: str | Path = NAME) -> PenModel:

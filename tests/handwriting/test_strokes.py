@@ -10,6 +10,7 @@ from jdiff.handwriting import (
     decode_strokes,
     encode_strokes,
     resample,
+    restyle,
     smooth,
 )
 
@@ -81,3 +82,17 @@ def test_smoothing_keeps_ends_and_straight_lines_and_calms_the_rest():
 def test_smoothing_takes_short_strokes(num):
     assert smooth(arc(num), 0.5).shape == (num, 2)
     assert smooth(np.zeros((num, 2))).shape == (num, 2)
+
+
+def test_a_style_leans_stretches_and_shortens():
+    bar = np.linspace([0.0, -1.0], [0.0, 2.0], 31)
+    leaning = restyle(bar, slant=0.5)
+    np.testing.assert_allclose(leaning[:, 0], 0.5 * leaning[:, 1], atol=1e-9)
+    dash = np.linspace([0.0, 0.5], [1.0, 0.5], 31)
+    np.testing.assert_allclose(
+        restyle(dash, width=2.0)[:, 0], 2 * dash[:, 0], atol=1e-9
+    )
+    short = restyle(bar, reach=0.5)[:, 1]
+    np.testing.assert_allclose([short.min(), short.max()], [-0.5, 1.5])
+    middle = (bar[:, 1] >= 0) & (bar[:, 1] <= 1)
+    np.testing.assert_allclose(short[middle], bar[middle, 1], atol=1e-9)
