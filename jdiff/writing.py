@@ -106,7 +106,7 @@ def write(
             [0, 0.1]; 0 is a ruler. By default 0.06, and 0 of strokes, which stray
             themselves.
         neatness: of a hand that writes strokes, from a doctor's, 0, to a teacher's, 1;
-            by default 0.95.
+            by default 1.
         draws: of each character of strokes, the best of which is written, >= 1; by
             default 4.
         animate: whether the page keeps the path out of noise as frames.

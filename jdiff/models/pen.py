@@ -32,7 +32,7 @@ SHAPE = (NUM_POINTS, 3)
 NUM_QUALITIES = 4
 EVENNESS_SCALE = 0.15  # heights of an x, and logarithms
 
-NEATNESS = 0.95  # of hands, by default
+NEATNESS = 1.0  # of hands, by default
 NUM_DRAWS = 4
 
 _NEIGHBOURS = 12  # hands that a neatness chooses from
