@@ -51,7 +51,7 @@ MAX_FRAMES = 41
 
 def write(
     text: str,
-    model: str | Path | models.Model | models.PenModel = "pen",
+    model: str | Path | models.Model | models.PenModel = "latent",
     *,
     seed: int = SEED,
     slant: float | None = None,

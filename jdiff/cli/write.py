@@ -55,7 +55,7 @@ def add_command(commands: Any) -> None:
     add("--neatness", type=float, help="pen: 0, a doctor's hand .. 1, a teacher's; 1")
     add("--draws", type=int, help="pen: of a character, of which one is chosen; 4")
     add("--animate", choices=["noise", "pen"], default="noise", help="out of what")
-    options.add_weights(command, ["pen", *options.IMAGE_MODELS])
+    options.add_weights(command, [*options.IMAGE_MODELS, "pen"])
     options.add_sampling(command, seed=7)
 
 

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(*argv, text=TEXT):
-    main(["write", text, "--model", "latent", "--steps", "2", "--guidance", "2", *argv])
+    main(["write", text, "--steps", "2", "--guidance", "2", *argv])
 
 
 @pytest.mark.parametrize(
