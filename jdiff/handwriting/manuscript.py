@@ -123,8 +123,14 @@ def set_strokes(
     x = cap_height * (left + margin) - unit * starts
     if width is None:
         width = math.ceil(cap_height * margin + (x + unit * ends).max())
+    needed = page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT)
+    if height is None:
+        # The tails of some hands reach further than the margin.
+        lowest = [min(stroke[:, 1].min() for stroke in glyph) for glyph in glyphs]
+        ink = cap_height * baseline - unit * np.array(lowest)
+        needed = max(needed, math.ceil(ink.max() + cap_height * margin / 2))
     return StrokeLayout(
-        page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT),
+        needed,
         width,
         x,
         cap_height * baseline,

@@ -35,7 +35,7 @@ EVENNESS_SCALE = 0.15  # heights of an x, and logarithms
 NEATNESS = 1.0  # of hands, by default
 NUM_DRAWS = 4
 
-_NEIGHBOURS = 12  # hands that a neatness chooses from
+_NEIGHBOURS = 6  # hands that a neatness chooses from
 
 
 class PenModel(NamedTuple):

@@ -65,6 +65,12 @@ def test_characters_of_different_heights_may_overlap():
     assert page.strokes[1][0, 0] - page.strokes[0][0, 0] < 5.0
 
 
+def test_a_long_tail_stays_on_the_page():
+    tail = [np.array([[0.0, 1.0], [0.0, -4.0]])]
+    page = write("j", [tail])
+    assert page.strokes[0][:, 1].max() + page.pen_width < len(page.image)
+
+
 def test_words_that_do_not_fit_move_to_the_next_line():
     page = write("oo oo", [RING] * 4, width=260)
     heights = [stroke[:, 1].mean() for stroke in page.strokes]
