@@ -258,11 +258,11 @@ def _check_no_style(given: tuple[float | None, ...], style_seed: int | None) -> 
 
 def _encode(text: str, model: models.Model) -> np.ndarray:
     """Returns the labels of a text, int[N], if the model can write it."""
+    if model.image_shape[2] != 1:
+        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     if not isinstance(model.classes, str):
         got = ", ".join(model.classes[:5])
         raise ValueError(f"the weights must draw characters, to write, got {got}.")
-    if model.image_shape[2] != 1:
-        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
     return handwriting.encode(text, model.classes)
 
 
