@@ -226,6 +226,7 @@ def sample(monkeypatch, weights, out, *argv):
     cli.main(["sample", *map(str, options)])
 
 
+@pytest.mark.slow
 def test_a_folder_trains_and_is_sampled_from(tmp_path, monkeypatch, capsys):
     pets, out = write_pets(tmp_path / "pets", 32), tmp_path / "run"
     options = ["--data", f"folder:{pets}", *TINY, "--steps", 10, "--out", out]

@@ -64,6 +64,7 @@ def test_two_letters_of_a_word_are_no_copies(model):
     assert np.abs(first - second).max() > 0.1
 
 
+@pytest.mark.slow
 def test_the_best_of_draws_is_read_better(model):
     labels = np.arange(40)
 

@@ -77,6 +77,7 @@ def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
     assert len(steps_of(out)) == 1
 
 
+@pytest.mark.slow
 def test_a_sentence_is_written_with_a_run_on_synthetic_glyphs(tmp_path):
     out, page = tmp_path / "run", tmp_path / "page.png"
     options = ["--data", "glyphs", *TINY, "--steps", 20, "--out", out]
@@ -117,6 +118,7 @@ def test_sizes_that_4_does_not_divide_are_refused(tmp_path):
     assert os.listdir(tmp_path) == ["odd.npz"]
 
 
+@pytest.mark.slow
 def test_colour_images_and_short_schedules_train(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (8, 8, 12, 3), np.uint8)
     np.savez(tmp_path / "rgb.npz", images=images, labels=np.arange(8) % 2, chars="ab")

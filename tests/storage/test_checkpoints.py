@@ -132,6 +132,7 @@ def flip(content):
     return content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("damage", [cut, flip])
 def test_no_damaged_file_is_taken_for_what_was_saved(two_states, tmp_path, damage):
