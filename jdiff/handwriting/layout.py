@@ -334,6 +334,7 @@ def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
 def check_words(
     words: list[list[Word]], room: float, cap_height: float, margin: float
 ) -> None:
+    """Raises a ValueError, naming the word, if one is wider than the page."""
     widest = max(chain.from_iterable(words), key=lambda word: word.width)
     if widest.width > room:
         needs = math.ceil(cap_height * (widest.width + 2 * margin))
