@@ -36,7 +36,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.schedules import Schedule, check_step
+from jdiff.schedules import Schedule, check_step, check_step_back
 
 
 class Gaussian(NamedTuple):
@@ -127,11 +127,7 @@ def q_posterior(
     """
     chex.assert_equal_shape([x_t, x_0])
     chex.assert_rank([t, s], 0)
-    check_step(schedule, t)
-    check_step(schedule, s)
-    is_traced = any(isinstance(step, jax.core.Tracer) for step in (t, s))
-    if not is_traced and np.asarray(s) >= np.asarray(t):
-        raise ValueError(f"s must be less than t, got s = {s} and t = {t}.")
+    check_step_back(schedule, t, s)
     ratio = snr_ratio(schedule, t, s)
     eps = noise(schedule, x_t, x_0, t)
     mean = schedule.alpha[s] * x_0 + schedule.sigma[s] * jnp.sqrt(ratio) * eps

@@ -93,9 +93,9 @@ def rescale_guidance(
 
     def denoise(x_t, t):
         x_0 = guided(x_t, t)
-        std, wanted = jnp.std(x_0), jnp.std(conditional(x_t, t))
+        std, wanted = _std(x_0), _std(conditional(x_t, t))
         # A constant estimate has no contrast to rescale.
-        gain = jnp.where(std > 0, wanted / std, 1.0)
+        gain = jnp.where(std > 0, wanted / jnp.where(std > 0, std, 1.0), 1.0)
         return (phi * gain + (1.0 - phi)) * x_0
 
     return denoise
@@ -129,3 +129,10 @@ def dynamic_threshold(
         return jnp.clip(x_0, -s, s) * (bound / s)
 
     return thresholded
+
+
+def _std(x: jax.Array) -> jax.Array:
+    """Returns the standard deviation; its gradient is 0, not NaN, where x is flat."""
+    variance = jnp.var(x)
+    is_flat = variance == 0
+    return jnp.where(is_flat, 0.0, jnp.sqrt(jnp.where(is_flat, 1.0, variance)))

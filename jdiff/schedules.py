@@ -179,7 +179,7 @@ def karras_schedule(
         num_steps: as in `linear_schedule`.
         sigma_min: sigma_1, at least 1.2e-38, the smallest normal float32.
         sigma_max: sigma_T, in (sigma_min, 3.4e38].
-        rho: curvature, > 0; 1 is uniform in sigma.
+        rho: curvature, in [0.1, 1000]; 1 is uniform in sigma.
 
     Raises:
         ValueError: an argument is outside its range.
@@ -191,8 +191,8 @@ def karras_schedule(
             "sigma_min and sigma_max must satisfy 0 < sigma_min < sigma_max in "
             f"float32, got {sigma_min} and {sigma_max}."
         )
-    if not 0 < rho < np.inf:
-        raise ValueError(f"rho must be > 0, got {rho}.")
+    if not 0.1 <= rho <= 1000:
+        raise ValueError(f"rho must be in [0.1, 1000], got {rho}.")
     roots = np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), num_steps)
     sigma = np.append(0.0, roots[::-1] ** rho)
     return _schedule(np.ones(num_steps + 1), sigma)
@@ -310,17 +310,22 @@ def karras_timesteps(
     Args:
         schedule: float32[T + 1] tables.
         num_steps: number of solver steps, in [1, T].
-        rho: curvature, >= 1; 1 is uniform in the noise level.
+        rho: curvature, in [1, 1000]; 1 is uniform in the noise level.
         sigma_max: noise level that i = 0 stands for, > 0.
 
     Raises:
-        ValueError: num_steps is outside [1, T].
+        ValueError: a number is outside its range.
 
     >>> karras_timesteps(cosine_schedule(1000), 5).tolist()
     [1000, 917, 854, 692, 279, 0]
     """
     last = len(schedule.alpha) - 1
     check_num_steps(num_steps, last)
+    if not 1 <= rho <= 1000 or not 0 < sigma_max < np.inf:
+        raise ValueError(
+            "rho must be in [1, 1000] and sigma_max finite and > 0, "
+            f"got {rho} and {sigma_max}."
+        )
     alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
     # Where alpha_T = 0 the noise level is infinite; times[0] is T in any case.
     values = (sigma / np.maximum(alpha, 1e-9)) ** (1.0 / rho)
@@ -354,12 +359,23 @@ def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
 
 
 def check_step(schedule: Schedule, t: jax.typing.ArrayLike) -> None:
-    """Raises ValueError if a concrete t is outside [0, T]. Indexing would clamp it."""
+    """Raises ValueError unless a concrete t is int, in [0, T]: indexing would clamp."""
     if isinstance(t, jax.core.Tracer):
         return
     t, last = np.asarray(t), len(schedule.alpha) - 1
-    if not np.all((0 <= t) & (t <= last)):
-        raise ValueError(f"t must be in [0, {last}], got {t}.")
+    if t.dtype.kind not in "iu" or not np.all((0 <= t) & (t <= last)):
+        raise ValueError(f"t must be an int in [0, {last}], got {t}.")
+
+
+def check_step_back(
+    schedule: Schedule, t: jax.typing.ArrayLike, s: jax.typing.ArrayLike
+) -> None:
+    """Raises ValueError unless concrete steps are in [0, T] and s is before t."""
+    check_step(schedule, t)
+    check_step(schedule, s)
+    is_traced = any(isinstance(step, jax.core.Tracer) for step in (t, s))
+    if not is_traced and np.asarray(s) >= np.asarray(t):
+        raise ValueError(f"s must be less than t, got s = {s} and t = {t}.")
 
 
 def check_schedule(schedule: Schedule) -> None:

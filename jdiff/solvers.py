@@ -25,7 +25,7 @@ import numpy as np
 
 from jdiff.diffusion import noise, q_posterior, snr_ratio
 from jdiff.sampling import Solver, SolverState, start_from_noise
-from jdiff.schedules import Schedule, log_snr
+from jdiff.schedules import Schedule, check_step_back, log_snr
 
 
 class MultistepState(NamedTuple):
@@ -305,6 +305,7 @@ def _constant_step(
     eta: float = 0.0,
 ) -> jax.Array:
     """Returns x_s by Eq. 9, for an estimate of x_0 that is constant from t to s."""
+    check_step_back(schedule, t, s)
     ratio = snr_ratio(schedule, t, s)
     kept = jnp.sqrt((1.0 - eta**2) + eta**2 * ratio)
     eps = kept * noise(schedule, x_t, x_0, t)

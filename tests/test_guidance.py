@@ -110,6 +110,17 @@ def test_rescale_leaves_an_estimate_without_contrast_as_it_is():
     np.testing.assert_allclose(blank(jnp.arange(4.0), 5), np.full(4, 0.3), rtol=1e-6)
 
 
+def test_rescale_has_a_gradient_where_estimates_have_no_contrast():
+    def total(scale):
+        def flat(x_t, t):
+            return jnp.full(4, scale)
+
+        return jdiff.rescale_guidance(flat, flat)(jnp.arange(4.0), 5).sum()
+
+    # The estimate is left as it is, four times the number.
+    assert jax.grad(total)(0.3) == 4.0
+
+
 def test_dynamic_threshold_is_that_of_saharia_et_al():
     loud = jnp.array([0.0, 1.0, -2.0, 3.0, -4.0])
     # The 75th percentile of |x| is 3: what is louder is clipped, all is divided by 3.

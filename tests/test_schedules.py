@@ -221,8 +221,8 @@ def test_beta_outside_its_range_is_named(builder, value, name):
         (jdiff.karras_schedule, {"sigma_min": 90.0}, "0 < sigma_min < sigma_max"),
         (jdiff.karras_schedule, {"sigma_max": math.inf}, "sigma_min < sigma_max"),
         (jdiff.karras_schedule, {"sigma_max": math.nan}, "sigma_min < sigma_max"),
-        (jdiff.karras_schedule, {"rho": 0.0}, "rho must be > 0, got 0.0"),
-        (jdiff.karras_schedule, {"rho": math.nan}, "rho must be > 0, got nan"),
+        (jdiff.karras_schedule, {"rho": 0.0}, r"rho must be in \[0.1, 1000\], got 0.0"),
+        (jdiff.karras_schedule, {"rho": math.nan}, r"rho must be in .*, got nan"),
     ],
 )
 def test_argument_outside_its_range_is_named(builder, arguments, message):
@@ -248,7 +248,7 @@ def test_noise_that_float32_cannot_hold_is_refused(sigmas):
 @pytest.mark.parametrize("t", [-1, 11, np.array([0, 11]), jnp.array(-1)])
 def test_log_snr_of_a_step_outside_the_schedule_is_refused(t):
     schedule = jdiff.cosine_schedule(10)
-    with pytest.raises(ValueError, match=r"t must be in \[0, 10\], got"):
+    with pytest.raises(ValueError, match=r"t must be an int in \[0, 10\], got"):
         jdiff.log_snr(schedule, t)
     # Traced steps pass unseen.
     jax.jit(jdiff.log_snr)(schedule, t)
@@ -415,6 +415,15 @@ def test_karras_timesteps_serve_the_shortest_schedules(data):
 def test_more_karras_timesteps_than_steps_are_refused(num_steps):
     with pytest.raises(ValueError, match=rf"in \[1, 10\], got {num_steps}\."):
         jdiff.karras_timesteps(jdiff.flow_schedule(10), num_steps)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"rho": 0.0}, {"rho": math.nan}, {"sigma_max": -1.0}, {"sigma_max": math.inf}],
+)
+def test_karras_timesteps_without_a_curve_are_refused(options):
+    with pytest.raises(ValueError, match="rho must be in .* sigma_max finite and > 0"):
+        jdiff.karras_timesteps(jdiff.flow_schedule(10), 5, **options)
 
 
 def test_karras_timesteps_are_the_levels_of_the_papers_equation():

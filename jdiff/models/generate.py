@@ -2,7 +2,9 @@
 
 `generate` is `jax.vmap` of `jdiff.sample` in batches of one fixed size. It compiles
 once and needs the same memory for 10 images and for 10,000. Image k depends on key k
-and label k alone, to the last bit.
+and label k alone: on one machine and at one `batch_size` it is the same to the last
+bit, whatever the other labels are and however many. Another `batch_size` is another
+program, which adds in another order: the same image, up to rounding.
 """
 
 import functools
@@ -19,6 +21,8 @@ from jdiff.guidance import guide
 from jdiff.handwriting import STYLES, check_style
 from jdiff.models.model import Model, denoiser
 from jdiff.schedules import karras_timesteps
+
+MAX_GUIDANCE = 1000
 
 
 def generate(
@@ -44,8 +48,8 @@ def generate(
         model: from `load_model`.
         labels: int[N], each in [0, len(model.classes)]; len(model.classes) is "any".
         num_steps: solver steps, in [1, T] or what the grid allows.
-        guidance: 0 ignores the label, 1 follows it, more exaggerates it. By default the
-            model's, about 2, and 1 for a model without a null label.
+        guidance: 0 ignores the label, 1 follows it, more exaggerates it; in [-1000,
+            1000]. By default the model's, about 2, and 1 for one without a null label.
         solver: schedule -> Solver, e.g. `ddim` or `ddpm`; `unipc` by default, and
             `consistency` for a distilled model, whose only solver it is.
         grid: (schedule, num_steps) -> descending steps, int[num_steps + 1], e.g.
@@ -72,12 +76,7 @@ def generate(
     >>> batch.x_0.shape, batch.path.shape
     ((2, 28, 28, 1), (2, 2, 28, 28, 1))
     """
-    labels = np.asarray(list(labels), np.int32)
-    if labels.size and not 0 <= labels.min() <= labels.max() <= len(model.classes):
-        raise ValueError(
-            f"labels must be in [0, {len(model.classes)}], "
-            f"got {labels.min()} .. {labels.max()}."
-        )
+    labels = as_labels(labels, len(model.classes))
     if guidance is None:
         guidance = model.guidance if model.has_null else 1.0
     if guidance != 1.0 and not model.has_null:
@@ -90,8 +89,7 @@ def generate(
             "solver must be consistency for a distilled model, which does not predict "
             f"the mean that {solver.__name__} needs."
         )
-    if not np.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, got {guidance}.")
+    check_guidance(guidance)
     if style is not None and not model.has_style:
         raise ValueError("style must be None for a model that does not know styles.")
     styles = None
@@ -100,8 +98,8 @@ def generate(
         styles = check_style(unknown if style is None else style, len(labels))
     if batch_size is None:
         batch_size = 64 if model.autoencoder else 16
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size must be an int >= 1, got {batch_size}.")
     times = grid(model.schedule, num_steps)
     # These two raise before the work, and on concrete tables.
     solver(model.schedule)
@@ -121,6 +119,31 @@ def generate(
         decode=decode,
     )
     return _batches(sample_batch, key, labels, styles, batch_size)
+
+
+def as_labels(labels: Iterable[int], highest: int) -> np.ndarray:
+    """Returns labels as int32[N].
+
+    Raises:
+        ValueError: one is no int in [0, highest].
+    """
+    rows = np.asarray(list(labels))
+    if rows.size == 0:
+        return rows.astype(np.int32)
+    if rows.dtype.kind not in "iu" or rows.ndim != 1:
+        raise ValueError(f"labels must be ints [N], got {rows.dtype} {rows.shape}.")
+    if not 0 <= rows.min() <= rows.max() <= highest:
+        got = f"{rows.min()} .. {rows.max()}"
+        raise ValueError(f"labels must be in [0, {highest}], got {got}.")
+    return rows.astype(np.int32)
+
+
+def check_guidance(guidance: float) -> None:
+    """Raises ValueError unless a scale of guidance is a number that float32 bears."""
+    if not abs(guidance) <= MAX_GUIDANCE:
+        raise ValueError(
+            f"guidance must be in [-{MAX_GUIDANCE}, {MAX_GUIDANCE}], got {guidance}."
+        )
 
 
 def default_solver(

@@ -124,8 +124,9 @@ def denoiser(
     if label is None and not model.has_null:
         raise ValueError("label must be a number for a model without a null label.")
     label = null if label is None else label
-    if not isinstance(label, jax.core.Tracer) and not 0 <= label <= null:
-        raise ValueError(f"label must be in [0, {null}], got {label}.")
+    is_int = np.ndim(label) == 0 and jnp.issubdtype(jnp.result_type(label), jnp.integer)
+    if not is_int or not isinstance(label, jax.core.Tracer) and not 0 <= label <= null:
+        raise ValueError(f"label must be an int in [0, {null}], got {label}.")
     condition = make_condition(model, label, style)
     return make_denoiser(
         model.apply,

@@ -19,6 +19,7 @@ import numpy as np
 from jdiff import diffusion, sampling, schedules, solvers, storage
 from jdiff.guidance import guide
 from jdiff.handwriting import NUM_POINTS
+from jdiff.models.generate import as_labels, check_guidance
 from jdiff.models.model import PREDICTIONS, SCHEDULES
 from jdiff.networks import Condition, make_residual_mlp, make_stroke_classifier
 from jdiff.schedules import karras_timesteps
@@ -154,16 +155,12 @@ def generate_strokes(
     Raises:
         ValueError: a number is outside its range; on the call, before any work.
     """
-    labels = np.asarray(list(labels), np.int32)
-    if labels.size and not 0 <= labels.min() <= labels.max() < len(model.classes):
-        got = f"{labels.min()} .. {labels.max()}"
-        raise ValueError(f"labels must be in [0, {len(model.classes)}), got {got}.")
+    labels = as_labels(labels, len(model.classes) - 1)
     for name, number in (("draws", num_draws), ("batch_size", batch_size)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}.")
     guidance = model.guidance if guidance is None else guidance
-    if not np.isfinite(guidance):
-        raise ValueError(f"guidance must be a finite number, got {guidance}.")
+    check_guidance(guidance)
     times = grid(model.schedule, num_steps)
     static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
     plan = static, solver, num_draws, with_path

@@ -42,9 +42,9 @@ def test_a_model_without_a_null_label_has_no_denoiser_of_any():
         jdiff.models.denoiser(constant_model(has_null=False), None)
 
 
-@pytest.mark.parametrize("label", [-1, 4])
+@pytest.mark.parametrize("label", [-1, 4, 0.7])
 def test_a_label_that_no_class_has_is_refused(label):
-    with pytest.raises(ValueError, match=rf"label must be in \[0, 3\], got {label}"):
+    with pytest.raises(ValueError, match=rf"an int in \[0, 3\], got {label}"):
         jdiff.models.denoiser(constant_model(), label)
 
 

@@ -77,7 +77,7 @@ def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
         (["--delta", "3"], "delta must be in (0, 2], got 3"),
         (["--teacher-steps", "1"], "times must have at least 2 steps, got 1"),
         (["--teacher-steps", "101"], "num_steps must be in [1, 100], got 101"),
-        (["--guidance", "nan"], "guidance must be a finite number, got nan"),
+        (["--guidance", "nan"], "guidance must be in [-1000, 1000], got nan"),
         (["--resume"], "no run to resume"),
         (["--weights", "nothing.safetensors"], "nothing.safetensors"),
         (["--weights", jdiff.models.SHIPPED["mixture"]], "must be of a network, got"),
