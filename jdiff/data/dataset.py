@@ -1,18 +1,15 @@
 """Labelled images: the type of all data sets, its error, and .npz files."""
 
-import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jdiff import storage
+from jdiff.storage import DataError
+
 EMNIST_CHARS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-
-class DataError(ValueError):
-    """A data set is missing, broken, or of another kind than requested."""
 
 
 class Dataset(NamedTuple):
@@ -81,7 +78,7 @@ def read_npz(path: str | Path) -> Dataset:
         DataError: no such file, not an .npz, or an array missing, of another type or
             shape. Pickled objects are never loaded.
     """
-    arrays = load_arrays(Path(path).expanduser())
+    arrays = storage.read_arrays(path, ("images", "labels", "chars"))
     images = arrays.get("images", np.zeros(0))
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         got = f"{images.dtype} {list(images.shape)}" if "images" in arrays else "none"
@@ -98,27 +95,6 @@ def read_npz(path: str | Path) -> Dataset:
     if images.ndim == 3:
         images = images[..., None]
     return Dataset(images, labels.astype(np.int32), chars)
-
-
-def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Returns the arrays in an .npz file by name; pickled objects are never loaded.
-
-    Raises:
-        DataError: there is no such file, or it is not an .npz of plain arrays.
-    """
-    if not path.is_file():
-        raise DataError(f"{path} must be an existing .npz file, got no such file.")
-    damaged = (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            # Every array is read here, so a damaged one fails here.
-            return {name: file[name] for name in file.files}
-    except (*damaged, NotImplementedError, AttributeError, TypeError) as error:
-        # AttributeError and TypeError: a lone .npy array loads, but has no names.
-        raise DataError(
-            f"{path} must be an .npz file of plain arrays, got one that NumPy cannot "
-            f"read ({error})."
-        ) from error
 
 
 def _labels_of_classes(

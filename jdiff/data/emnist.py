@@ -11,20 +11,18 @@ handwritten letters. 2017.  Y. LeCun, L. Bottou, Y. Bengio, P. Haffner. Gradient
 learning applied to document recognition. 1998.
 """
 
-import gzip
 import math
 import os
 import string
 import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data import tfds
 from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, check_labels
-from jdiff.storage import user_cache
 
 # EMNIST's mapping files, label by label. bymerge and balanced keep only the small
 # letters that do not look like their capital; letters gives both, here the capital.
@@ -38,12 +36,7 @@ EMNIST_CLASSES = {
     "mnist": string.digits,
 }
 _SPLITS = ("train", "test")
-
-
-_GZIP_MAGIC = b"\x1f\x8b"
-
-
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+_MAX_BYTES = 2**30  # of a file; all of EMNIST has 0.64
 
 
 class _Source(NamedTuple):
@@ -129,21 +122,25 @@ def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
     Raises:
         DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
     """
-    raw = _gunzip(path)
     magic = bytes([0, 0, 8, ndim])
     start = len(magic) + 4 * ndim
-    if raw[:4] != magic or len(raw) < start:
-        raise DataError(
-            f"{path} must be an IDX file of bytes with {ndim} axes (magic "
-            f"{magic.hex()}), got magic {raw[:4].hex() or 'nothing'}."
-        )
-    shape = tuple(int(n) for n in np.frombuffer(raw, ">u4", ndim, len(magic)))
-    if len(raw) - start != math.prod(shape):
-        raise DataError(
-            f"{path} must hold {' x '.join(map(str, shape))} values as its header "
-            f"says, got {len(raw) - start}."
-        )
-    return np.frombuffer(raw, np.uint8, offset=start).reshape(shape)
+    with storage.open_gzip(path) as file:
+        head = file.read(start)
+        if head[:4] != magic or len(head) < start:
+            raise DataError(
+                f"{path} must be an IDX file of bytes with {ndim} axes (magic "
+                f"{magic.hex()}), got magic {head[:4].hex() or 'nothing'}."
+            )
+        shape = tuple(int(n) for n in np.frombuffer(head, ">u4", ndim, len(magic)))
+        storage.check_size(math.prod(shape), _MAX_BYTES, path)
+        raw = file.read(math.prod(shape))
+        # The check sum is compared at the end.
+        if len(raw) != math.prod(shape) or file.read(1):
+            raise DataError(
+                f"{path} must hold {' x '.join(map(str, shape))} values as its header "
+                f"says, got {'fewer' if len(raw) < math.prod(shape) else 'more'}."
+            )
+    return np.frombuffer(raw, np.uint8).reshape(shape)
 
 
 def _check_choice(what: str, got: str, allowed: tuple[str, ...]) -> None:
@@ -172,10 +169,10 @@ def _find(
     source: _Source, data_dir: str | Path | None
 ) -> tuple[np.ndarray, np.ndarray]:
     if data_dir is not None:
-        return _find_in_named(source, Path(data_dir).expanduser(), "data_dir")
+        return _find_in_named(source, storage.expand(data_dir), "data_dir")
     if named := os.environ.get("JDIFF_DATA_DIR"):
-        return _find_in_named(source, Path(named).expanduser(), "JDIFF_DATA_DIR")
-    cache = user_cache()
+        return _find_in_named(source, storage.expand(named), "JDIFF_DATA_DIR")
+    cache = storage.user_cache()
     found = _look_in(source, cache)
     if found is None:
         tfds.download(source.name, cache)
@@ -215,15 +212,17 @@ def _look_in(source: _Source, root: Path) -> tuple[np.ndarray, np.ndarray] | Non
 
 
 def _read_archive(source: _Source, archive: Path) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with zipfile.ZipFile(archive) as file:
-            top = zipfile.Path(file)
-            found = _read_pair(source, top / "gzip") or _read_pair(source, top)
-    except zipfile.BadZipFile as error:
-        with archive.open("rb") as file:
-            head = file.read(256)
-        got = "a truncated one" if head.startswith(b"PK") else describe(head)
-        raise DataError(f"{archive} must be a whole .zip file, got {got}.") from error
+    with archive.open("rb") as packed:
+        head = packed.read(256)
+    got = "a truncated one" if head.startswith(b"PK") else storage.describe(head)
+    if not zipfile.is_zipfile(archive):
+        raise DataError(f"{archive} must be a whole .zip file, got {got}.")
+    with (
+        storage.reading(archive, "a whole .zip file"),
+        zipfile.ZipFile(archive) as file,
+    ):
+        top = zipfile.Path(file)
+        found = _read_pair(source, top / "gzip") or _read_pair(source, top)
     if found is None:
         raise DataError(f"{archive} must hold {source.images}, got an archive without.")
     return found
@@ -233,30 +232,9 @@ def _read_pair(
     source: _Source, folder: Path | zipfile.Path
 ) -> tuple[np.ndarray, np.ndarray] | None:
     images, labels = folder / source.images, folder / source.labels
-    missing = [path for path in (images, labels) if not path.exists()]
+    missing = [path for path in (images, labels) if not path.is_file()]
     if len(missing) == 2:
         return None
     if missing:
         raise DataError(f"{folder} must hold images and labels, got no {missing[0]}.")
     return read_idx(images, ndim=3), read_idx(labels, ndim=1)
-
-
-def _gunzip(path: Path | zipfile.Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            packed = file.read()
-        if packed.startswith(_GZIP_MAGIC):
-            return gzip.decompress(packed)
-    except _DAMAGED as error:
-        raise DataError(
-            f"{path} must be a whole .gz file, got a truncated or damaged one "
-            f"({error}); fetch it again."
-        ) from error
-    raise DataError(f"{path} must be a .gz file, got {describe(packed)}.")
-
-
-def describe(head: bytes) -> str:
-    """Returns in words what a file is that should be an archive, by its first bytes."""
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return "what looks like a web page, which is what a failed download leaves"
-    return f"a file that starts with {head[:4].hex()}" if head else "an empty file"

@@ -7,6 +7,7 @@ halve twice, is padded symmetrically with 0, which is paper. Palettes, transpare
 CMYK become RGB; grey and coloured images in one set are an error.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data.dataset import DataError, check_labels, join_names
 from jdiff.data.stream import Source
 
@@ -26,6 +28,10 @@ _GREY = {"1", "L", "LA", "La"}
 _COLOUR = {"RGB", "RGBA", "RGBX", "RGBa", "P", "PA", "CMYK", "YCbCr"}
 _WORDS = {1: "grey", 3: "coloured"}
 _CHUNK = 10_000
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+_MAX_PIXELS = 2**26  # of a file
+_MAX_SIDE = 1024  # of a set, as in the gate of weights
+_reading = partial(storage.reading, kind="a whole image file")
 
 
 def open_folder(folder: str | Path, skip_broken: bool = False) -> Source:
@@ -44,7 +50,7 @@ def open_folder(folder: str | Path, skip_broken: bool = False) -> Source:
         DataError: no folder, no subfolder, a subfolder without images, an image that is
             broken or neither 8-bit grey nor coloured, or both kinds in one set.
     """
-    root = Path(folder).expanduser()
+    root = storage.expand(folder)
     if not str(folder) or not root.is_dir():
         raise DataError(f"folder:PATH must be an existing folder, got {str(folder)!r}.")
     names, files, labels = _list(root)
@@ -84,6 +90,11 @@ def make_source(
     ((file, where),), _ = find(slice(1))
     first = decode(file, where)
     channels = len(first.getbands())
+    if max(first.size) > _MAX_SIDE:
+        raise DataError(
+            f"{where} must be at most {_MAX_SIDE} pixels wide and high, got "
+            f"{first.size}: networks here are for small images."
+        )
 
     def read(rows: Any) -> tuple[np.ndarray, np.ndarray]:
         files, labels = find(rows)
@@ -110,20 +121,15 @@ def decode(file: Any, where: str, channels: int | None = None) -> Any:
     """
     from PIL import Image, ImageOps
 
-    try:
-        with Image.open(file) as image:
-            found = _num_channels(image.mode, where)
-            if channels is not None and found != channels:
-                raise DataError(
-                    f"{where} must be {_WORDS[channels]} as the images before it, "
-                    f"got a {_WORDS[found]} one."
-                )
-            upright = ImageOps.exif_transpose(image)
-            return upright.convert("L" if found == 1 else "RGB")
-    except DataError:
-        raise
-    except Exception as error:  # Pillow documents no common class for broken files.
-        raise _broken(where, error) from error
+    with _reading(where), Image.open(file, formats=_FORMATS) as image:
+        found = _num_channels(image, where)
+        if channels is not None and found != channels:
+            raise DataError(
+                f"{where} must be {_WORDS[channels]} as the images before it, "
+                f"got a {_WORDS[found]} one."
+            )
+        upright = ImageOps.exif_transpose(image)
+        return upright.convert("L" if found == 1 else "RGB")
 
 
 def fit(image: Any, size: tuple[int, int]) -> np.ndarray:
@@ -162,7 +168,8 @@ def _list(root: Path) -> tuple[list[str], np.ndarray, np.ndarray]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    is_named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return is_named and path.is_file()
 
 
 def _survey(files: np.ndarray, whole: bool) -> Iterator[Any]:
@@ -182,30 +189,25 @@ def _look(path: str, whole: bool) -> int | DataError:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            channels = _num_channels(image.mode, path)
+        with _reading(path), Image.open(path, formats=_FORMATS) as image:
+            channels = _num_channels(image, path)
             image.load() if whole else image.verify()
             return channels
     except DataError as error:
         return error
-    except Exception as error:  # as in `decode`
-        return _broken(path, error)
 
 
-def _num_channels(mode: str, where: str) -> int:
-    if mode in _GREY or mode in _COLOUR:
-        return 1 if mode in _GREY else 3
+def _num_channels(image: Any, where: str) -> int:
+    """Returns 1 or 3, before the pixels are read."""
+    if math.prod(image.size) > _MAX_PIXELS:
+        raise DataError(
+            f"{where} must have at most {_MAX_PIXELS:,} pixels, got {image.size}."
+        )
+    if image.mode in _GREY or image.mode in _COLOUR:
+        return 1 if image.mode in _GREY else 3
     raise DataError(
         f"{where} must be an image of 8 bits, grey or coloured, got Pillow's mode "
-        f"{mode}."
-    )
-
-
-def _broken(where: str, error: Exception) -> DataError:
-    reason = (str(error).splitlines() or ["no reason given"])[0][:200]
-    return DataError(
-        f"{where} must be a whole image file, got one that Pillow cannot read "
-        f"({type(error).__name__}: {reason})."
+        f"{image.mode}."
     )
 
 

@@ -4,22 +4,16 @@ The file is an extract of UNIPEN (Guyon et al. 1994): points, strokes, character
 where each character stands on its line.
 """
 
-import math
-import zipfile
-import zlib
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data.dataset import DataError
 
 UNITS = 256  # of the file, in a height of an x
 PEN_CHARS = "".join(map(chr, range(33, 127)))
-
-_DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError)
-# What deflate can make of a byte at most; a header that promises more is a lie.
-_MAX_RATIO = 1032
 
 
 class Pen(NamedTuple):
@@ -70,7 +64,6 @@ def read_pen(path: str | Path) -> Pen:
         DataError: no such file, or not one of pen strokes. Pickles are never loaded,
             and no number in the file is believed before it fits the file's size.
     """
-    path = Path(path).expanduser()
     arrays = _read_arrays(path)
     _check(arrays, path)
     points = arrays["points"].astype(np.float32) / UNITS
@@ -90,66 +83,24 @@ def read_pen(path: str | Path) -> Pen:
     )
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"{path} must be an existing .npz file, got no such file.")
-    try:
-        with zipfile.ZipFile(path) as file:
-            infos = {info.filename: info for info in file.infolist()}
-            missing = sorted(n for n in _ARRAYS if f"{n}.npy" not in infos)
-            if missing:
-                raise DataError(
-                    f"{path} must hold pen strokes, got a file without "
-                    f"{', '.join(missing)}."
-                )
-            return {name: _read_array(file, infos, name, path) for name in _ARRAYS}
-    except DataError:
-        raise
-    except (*_DAMAGED, NotImplementedError, RuntimeError) as error:
+def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    arrays = storage.read_arrays(path, _ARRAYS)
+    missing = sorted(_ARRAYS.keys() - arrays.keys())
+    if missing:
         raise DataError(
-            f"{path} must be an .npz file of plain arrays, got one that cannot be "
-            f"read ({error})."
-        ) from error
-
-
-def _read_array(
-    file: zipfile.ZipFile, infos: dict[str, zipfile.ZipInfo], name: str, path: Path
-) -> np.ndarray:
-    """Returns one array; its size is checked before memory is asked for."""
-    info = infos[f"{name}.npy"]
-    dtype, ndim = _ARRAYS[name]
-    if info.file_size > _MAX_RATIO * info.compress_size + 1024:
-        raise DataError(
-            f"{path} must hold what its size allows, got {name} of {info.file_size} "
-            f"bytes in {info.compress_size}."
+            f"{path} must hold pen strokes, got a file without {', '.join(missing)}."
         )
-    with file.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        readers = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in readers:
-            raise DataError(f"{path} must be of format 1 or 2, got {version}.")
-        shape, is_fortran, found = readers[version](stream)
-        if found != dtype or len(shape) != ndim or is_fortran:
+    for name, (dtype, ndim) in _ARRAYS.items():
+        found = arrays[name]
+        if found.dtype != dtype or found.ndim != ndim:
             raise DataError(
-                f"{path} must hold {name} as {dtype} with {ndim} axes, got {found} "
-                f"{list(shape)}."
+                f"{path} must hold {name} as {dtype} with {ndim} axes, got "
+                f"{found.dtype} {list(found.shape)}."
             )
-        size = math.prod(shape) * dtype.itemsize
-        if size > info.file_size:
-            raise DataError(
-                f"{path} must hold {name} as {list(shape)}, as its header says, got "
-                f"{info.file_size} bytes."
-            )
-        raw = stream.read(size)
-        if len(raw) != size or stream.read(1):
-            raise DataError(f"{path} must hold {size} bytes of {name}, got others.")
-    return np.frombuffer(raw, dtype).reshape(shape)
+    return arrays
 
 
-def _check(arrays: dict[str, np.ndarray], path: Path) -> None:
+def _check(arrays: dict[str, np.ndarray], path: str | Path) -> None:
     """Raises DataError unless the arrays fit together."""
     num = len(arrays["chars"])
     per_char = set(_ARRAYS) - {"points", "stroke_lengths"}

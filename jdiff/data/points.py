@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jdiff.data.dataset import DataError, load_arrays
+from jdiff import storage
+from jdiff.data.dataset import DataError
 
 NOISE = 0.05  # standard deviation around the curves of moons and circles
 ROLL_NOISE = 0.5  # around the swiss roll, whose arms are 2 pi apart
 _CENTRES = 2.0 * np.arange(-2, 3)  # of the Gaussians, along either axis
 _GRID_STD = 0.25
+_MAX_CLASSES = 10_000
 # Where moons and circles stand when they are one set: at least 0.7 apart.
 _MOONS_AT, _CIRCLES_AT = np.array([-2.25, -0.25]), np.array([1.5, 0.0])
 
@@ -105,13 +107,18 @@ def read_points(path: str | Path) -> tuple[Points, int]:
         DataError: there is no such file, it is not an .npz, or holds no points.
         ValueError: see `check_points`.
     """
-    arrays = load_arrays(Path(path).expanduser())
+    arrays = storage.read_arrays(path, ("points", "labels", "num_classes"))
     if "points" not in arrays:
-        raise DataError(f"{path} must hold points, got {sorted(arrays)}.")
+        raise DataError(f"{path} must hold points, got a file without.")
     points = arrays["points"]
     labels = arrays.get("labels", np.zeros(points.shape[:1], np.int32))
     most = int(labels.max(initial=0)) if labels.dtype.kind in "iu" else 0
-    num_classes = int(arrays.get("num_classes", most + 1))
+    number = arrays.get("num_classes", np.array(most + 1))
+    if number.dtype.kind not in "iu" or number.shape or not 1 <= number <= _MAX_CLASSES:
+        raise DataError(
+            f"{path} must hold num_classes in [1, {_MAX_CLASSES}], got {number!r:.80}."
+        )
+    num_classes = int(number)
     return check_points(points, labels, num_classes), num_classes
 
 

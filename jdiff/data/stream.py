@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data.dataset import DataError, Dataset
 
 _CHUNK = 1000  # images that a thread reads at a time
@@ -117,16 +118,9 @@ def stream(
 
 
 def _read(source: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    try:
+    # In a thread, where other errors would be lost.
+    with storage.reading("images", "whole while they are streamed"):
         return source.read(np.asarray(rows))
-    except DataError:
-        raise
-    except Exception as error:  # in a thread, where it would be lost
-        reason = (str(error).splitlines() or ["no reason given"])[0][:200]
-        raise DataError(
-            f"images must be readable while they are streamed, got "
-            f"{type(error).__name__} ({reason})."
-        ) from error
 
 
 def _import_grain() -> Any:

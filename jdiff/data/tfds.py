@@ -20,6 +20,7 @@ from urllib.parse import urljoin
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data.dataset import DataError
 from jdiff.data.folder import make_source
 from jdiff.data.stream import Source
@@ -115,7 +116,7 @@ def open_prepared(
 def _find_prepared(name: str, data_dir: str | Path | None) -> Path:
     """Returns the folder of the newest version of a set."""
     named = data_dir or os.environ.get("JDIFF_DATA_DIR")
-    root = Path(named or _import_tfds().core.constants.DATA_DIR).expanduser()
+    root = storage.expand(named or _import_tfds().core.constants.DATA_DIR)
     version = _newest_version(root / name) if name else None
     if version is None:
         raise DataError(
@@ -130,26 +131,22 @@ def _find_prepared(name: str, data_dir: str | Path | None) -> Path:
 @contextlib.contextmanager
 def _reading(version: Path, split: str) -> Iterator[None]:
     """Turns what TFDS raises on a set into a DataError."""
-    try:
-        yield
-    except NotImplementedError as error:
-        raise DataError(
-            f"{version} must be prepared with file_format='array_record', got "
-            "another format, which only TensorFlow reads."
-        ) from error
-    except ImportError as error:
-        raise _not_installed(error) from error
-    except Exception as error:  # TFDS documents no common class for a broken set.
-        raise DataError(
-            f"{version} must hold a whole {split} set as TFDS prepares it, got "
-            f"one that it cannot read ({_first_line(error)})."
-        ) from error
+    with storage.reading(version, f"a whole {split} set as TFDS prepares it"):
+        try:
+            yield
+        except NotImplementedError as error:
+            raise DataError(
+                f"{version} must be prepared with file_format='array_record', got "
+                "another format, which only TensorFlow reads."
+            ) from error
+        except ImportError as error:
+            raise _not_installed(error) from error
 
 
 def _newest_version(folder: Path) -> Path | None:
     # What TFDS has not finished is called incomplete.XXXXXX_3.1.0.
     versions = [
-        path for path in folder.glob("*.*.*") if path.name.replace(".", "").isdigit()
+        path for path in folder.glob("*.*.*") if path.name.replace(".", "").isdecimal()
     ]
     numbers = [[int(number) for number in path.name.split(".")] for path in versions]
     return versions[numbers.index(max(numbers))] if versions else None
@@ -237,8 +234,4 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, NonMatchingChecksumError):
         return "a file with another checksum: truncated, or changed on the server"
-    return f"{type(error).__name__} ({_first_line(error)})"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or ["no reason given"])[0][:200]
+    return f"{type(error).__name__} ({storage.first_line(error)})"

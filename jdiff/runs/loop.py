@@ -250,7 +250,7 @@ def restore(out: Path, state: TrainState) -> tuple[TrainState, Progress]:
         WeightsError: no checkpoint is whole, or they are of another architecture.
     """
     checkpoints = out / "checkpoints"
-    if not any(path.name.isdigit() for path in checkpoints.glob("*")):
+    if not any(path.name.isdecimal() for path in checkpoints.glob("*")):
         return state, START
     state, facts = storage.restore_checkpoint(checkpoints, state)
     known = {name: facts[name] for name in Progress._fields if name in facts}

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 
 from jdiff.storage import fingerprints
+from jdiff.storage.arrays import first_line
 from jdiff.storage.weights import WeightsError, check_description
 
 NUM_KEPT = 3  # besides the best
@@ -212,7 +213,7 @@ def _as_os_error(directory: Path) -> Iterator[None]:
     # Full disks surface as errors of orbax, of its storage or of the system.
     except Exception as error:
         raise OSError(
-            f"cannot save a checkpoint in {directory}: {_first_line(error)}"
+            f"cannot save a checkpoint in {directory}: {first_line(error)}"
         ) from error
 
 
@@ -220,14 +221,14 @@ def _checkpoints_in(directory: Path) -> list[Path]:
     """Returns the folders of checkpoints, newest first."""
     if not directory.is_dir():
         return []
-    named = (path for path in directory.iterdir() if path.name.isdigit())
+    named = (path for path in directory.iterdir() if path.name.isdecimal())
     return sorted(named, key=lambda path: -int(path.name))
 
 
 def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
     """Returns what `read` returns for the newest checkpoint that it can read."""
     directory = Path(directory)
-    if directory.name.isdigit() and (directory / _STATE).is_dir():
+    if directory.name.isdecimal() and (directory / _STATE).is_dir():
         folders = [directory]
     else:
         folders = _checkpoints_in(directory)
@@ -242,7 +243,7 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
             raise
         # orbax, JSON and the array storage each have errors of their own.
         except Exception as error:
-            damages.append(f"{folder.name} ({_first_line(error)})")
+            damages.append(f"{folder.name} ({first_line(error)})")
             continue
         if damages:
             warnings.warn(
@@ -330,11 +331,6 @@ def _import_orbax() -> Any:
             "'jdiffusion[train]'."
         ) from error
     return ocp
-
-
-def _first_line(error: Exception) -> str:
-    """Returns what an error says, in one line of at most 200 characters."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _is_key(leaf: Any) -> bool:

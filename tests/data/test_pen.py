@@ -49,7 +49,7 @@ def test_characters_come_with_their_strokes(path):
         ({"x": np.array([0.0, 1.0])}, "x as int32 with 1 axes, got float64"),
         ({"chars": np.array([32, 33], np.uint8)}, r"\[33, 126\], got 32"),
         ({"points": np.zeros((5, 3), np.int16)}, r"\[P, 2\], got \[5, 3\]"),
-        ({"writers": np.array([{}, {}])}, "writers as uint16"),
+        ({"writers": np.array([{}, {}])}, "a plain array, got object"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(path, change, message):
@@ -75,7 +75,7 @@ def test_a_header_that_promises_terabytes_takes_no_memory(path):
     with zipfile.ZipFile(path, "w") as new:
         for name, content in members.items():
             new.writestr(name, content)
-    with pytest.raises(DataError, match="as its header says"):
+    with pytest.raises(DataError, match="at most .* bytes unpacked"):
         read_pen(path)
 
 

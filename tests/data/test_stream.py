@@ -149,7 +149,7 @@ def test_prepared_sets_that_are_damaged_are_refused(tmp_path):
     prepare(tmp_path, [random_image(0)] * 2)
     (record,) = tmp_path.rglob("*array_record*")
     record.write_bytes(record.read_bytes()[:100])
-    with pytest.raises(DataError, match="must hold a whole train set"):
+    with pytest.raises(DataError, match="must be a whole train set"):
         data.open_source("tfds:pets", data_dir=tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_a_prepared_set_is_read_by_its_name(tmp_path, config):
     source = data.open_source(name, data_dir=tmp_path)
     some, _ = next(data.stream(source, 6, seed=0))
     assert sorted(map(bytes, some)) == sorted(map(bytes, images))
-    with pytest.raises(DataError, match="must hold a whole test set"):
+    with pytest.raises(DataError, match="must be a whole test set"):
         data.open_source(name, "test", data_dir=tmp_path)
 
 

@@ -54,6 +54,25 @@ def test_a_user_may_choose_another_folder_or_none(tmp_path):
     assert not programs(tmp_path / "cache")
 
 
+def test_a_cache_that_somebody_keeps_locked_is_done_without(tmp_path):
+    filelock = pytest.importorskip("filelock")
+    folder = tmp_path / "jdiff" / "compiled"
+    folder.mkdir(parents=True)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
+    with filelock.FileLock(folder / ".lockfile"):
+        done = subprocess.run(
+            WRITE,
+            cwd=tmp_path,
+            env=environment | {"XDG_CACHE_HOME": str(tmp_path)},
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert done.stderr.count("is locked") == 1
+    assert not programs(tmp_path) and (tmp_path / "ab.png").is_file()
+
+
 def test_the_tests_have_a_folder_of_their_own():
     """Or they would fill, and read, the user's."""
     assert (
