@@ -98,7 +98,7 @@ def test_bold_stays_bold_on_the_page(model):
     [
         ({"seed": -1}, "seed must be"),
         ({"steps": 0}, "got 0"),
-        ({"guidance": float("nan")}, "guidance must be a finite number"),
+        ({"guidance": float("nan")}, "guidance must be in .* got nan"),
         ({"slant": 4.0}, "slant must be"),
         ({"style_seed": -1}, "style_seed must be"),
         ({"size": 0.0}, "got 0"),

@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> None:
     model: Any = None if is_file else options.load_model(args)
     if model is not None and model.image_shape[2] != 1:
         raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
+    if model is not None:
+        options.check_num(args, model, 1, options.MAX_COPIED_BYTES)
     splits = evaluation.reference_splits(args.reference, args.data_dir)
     judges = evaluation.load_judges()
     if samples is None:

@@ -6,8 +6,10 @@ widths. What a command does not use is not imported.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import jdiff
 from jdiff.cli import evaluate, sample, signals, train, write
@@ -22,14 +24,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     if argv is None:
         signals.exit_on_signals()
+        _prepare_streams()
+    if sys.flags.optimize:
+        # Haiku leaves modules inside an `assert`, which is left out then.
+        _refuse("jdiff", "Python must run without -O and PYTHONOPTIMIZE.")
     args = _parser().parse_args(argv)
     try:
         args.run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads what is printed, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
-        print(f"jdiff {args.command}: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _refuse(f"jdiff {args.command}", error)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_device(error):
+            raise
+        _refuse(f"jdiff {args.command}", error)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _refuse(command: str, reason: Exception | str) -> NoReturn:
+    print(f"{command}: error: {reason}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _is_of_device(error: Exception) -> bool:
+    """Whether there is no such device, or no memory on it: JAX has no class for it."""
+    known = ("RESOURCE_EXHAUSTED", "Unable to initialize backend")
+    return isinstance(error, MemoryError) or any(text in str(error) for text in known)
+
+
+def _prepare_streams() -> None:
+    """Makes printing safe where a stream is closed or knows few characters."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,8 @@ from typing import Any
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 IMAGE_MODELS = ["latent", "unet", "mixture"]
+# Of images that are drawn: for a file of arrays, and for what needs copies of them.
+MAX_BYTES, MAX_COPIED_BYTES = 2**30, 2**27
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
 
 
@@ -75,6 +77,15 @@ def load_model(args: argparse.Namespace) -> Any:
     )
 
 
+def check_num(
+    args: argparse.Namespace, model: Any, num_classes: int, max_bytes: int
+) -> None:
+    """Raises a ValueError unless --num is >= 1 and its images fit in memory."""
+    most = max_bytes // (num_classes * math.prod(model.image_shape))
+    if not 1 <= args.num <= most:
+        raise ValueError(f"--num must be in [1, {most}], got {args.num}.")
+
+
 def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
     """Returns images of labels, uint8[N, H, W] or, in colour, uint8[N, H, W, 3]."""
     import jax
@@ -93,12 +104,13 @@ def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
         with_path=False,
     )
     pixel = 0 if model.image_shape[2] == 1 else slice(None)
-    return np.concatenate(
-        [
-            images.to_uint8(batch.x_0[..., pixel])
-            for batch in show_progress(batches, len(labels))
-        ]
-    )
+    # Not a list that is joined, which would take twice the memory.
+    drawn, done = np.empty((len(labels), *model.image_shape), np.uint8)[..., pixel], 0
+    for batch in show_progress(batches, len(labels)):
+        some = images.to_uint8(batch.x_0[..., pixel])
+        drawn[done : done + len(some)] = some
+        done += len(some)
+    return drawn
 
 
 def show_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:

@@ -28,15 +28,16 @@ def run(args: argparse.Namespace) -> None:
     from jdiff import handwriting, images, storage
 
     out = storage.check_output(args.out, ".npz", ".png")
-    if args.num < 1:
-        raise ValueError(f"--num must be >= 1, got {args.num}.")
     model = options.load_model(args)
     labels = np.arange(len(model.classes))
     if args.chars is not None:
         labels = handwriting.encode(args.chars, model.classes)
+    is_picture = out.suffix.lower() == ".png"
+    most = options.MAX_COPIED_BYTES if is_picture else options.MAX_BYTES
+    options.check_num(args, model, len(labels), most)
     labels = np.repeat(labels, args.num)
     x_0 = options.draw(args, model, labels)
-    if out.suffix.lower() == ".png":
+    if is_picture:
         grid = images.tile(x_0, args.num if args.num > 1 else None)
         images.save_png(out, images.on_paper(grid) if grid.ndim == 2 else grid)
     else:

@@ -26,7 +26,10 @@ class _RecipeParser(argparse.ArgumentParser):
         recipe = _import_recipe(self.prog.split()[-1])
         self.description = recipe.__doc__
         recipe.add_options(self)
-        return super().parse_known_args(args, namespace)
+        parsed, rest = super().parse_known_args(args, namespace)
+        flags = {arg.partition("=")[0] for arg in args if arg.startswith("--")}
+        parsed.typed = {flag[2:].replace("-", "_") for flag in flags}
+        return parsed, rest
 
 
 def _import_recipe(name: str) -> Any:

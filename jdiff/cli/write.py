@@ -102,7 +102,9 @@ def run(args: argparse.Namespace) -> None:
 
 def _outputs(args: argparse.Namespace, text: str) -> list[Path]:
     """Returns the files to write."""
-    out = args.out or Path(_slug(text) + ".png")
+    out = Path(_slug(text) + ".png") if args.out is None else args.out
+    if not out.name:
+        raise ValueError(f"--out must be a file, got {str(out)!r}.")
     if out.suffix.lower() not in ("", ".png", ".gif"):
         return [out]
     outputs = [out.with_suffix(".png"), out.with_suffix(".gif")]

@@ -36,6 +36,7 @@ MARGIN = 0.6
 PEN = 0.115  # thickness of a stroke
 JITTER = 0.06  # how far a glyph may stray from its line, up or down
 MAX_PEN = 0.5  # with more, a full stop would leave its line
+MIN_HEIGHT = 4  # pixels of a capital; with fewer, there is no ink
 MAX_JITTER = 0.1  # which is the least margin, too: no glyph strays off the page
 
 MAX_LENGTH = 10_000  # characters of a text: minutes of sampling
@@ -297,8 +298,11 @@ def check_page(
             10,000 characters, or does not fit on the page, or the page would have
             more than 65,000 pixels along a side or 89 million in all.
     """
-    if not 0 < cap_height < math.inf:
-        raise ValueError(f"cap_height must be positive, got {cap_height}.")
+    if not MIN_HEIGHT <= cap_height <= MAX_SIDE:
+        raise ValueError(
+            f"cap_height must be in [{MIN_HEIGHT}, {MAX_SIDE}] pixels, got "
+            f"{cap_height}."
+        )
     if not MAX_JITTER <= margin <= 10:
         raise ValueError(f"margin must be in [{MAX_JITTER}, 10], got {margin}.")
     if not 0 <= jitter <= MAX_JITTER:

@@ -1,5 +1,11 @@
 """Haiku networks: UNet, perceptrons, VAE, classifier, and their conditioning."""
 
+if not __debug__:
+    raise ImportError(
+        "Haiku needs Python without -O and PYTHONOPTIMIZE: it leaves modules inside an "
+        "assert, so networks would take false names."
+    )
+
 from jdiff.networks.affine import AffineDenoiser as AffineDenoiser
 from jdiff.networks.classifier import PatchClassifier as PatchClassifier
 from jdiff.networks.classifier import PlainClassifier as PlainClassifier

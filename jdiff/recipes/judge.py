@@ -43,7 +43,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Trains a judge, writes its weights and prints how it reads."""
-    options.check_positive(args, "minutes", "steps")
+    options.check_numbers(args, "minutes", "steps")
     out = args.out or evaluation.SHIPPED_JUDGES[args.architecture]
     storage.check_output(out, ".safetensors")
     sets = load_sets(args.data_dir)

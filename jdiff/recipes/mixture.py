@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jdiff import closed_form, data, storage
+from jdiff.recipes import options
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Fits a model and writes its weights."""
+    options.check_numbers(args)
     storage.check_output(args.out, ".safetensors")
     images, labels, classes = data.load(args.data, "train", args.data_dir)
     began, names = time.perf_counter(), np.array(list(classes))[labels]

@@ -1,18 +1,27 @@
 """Options that recipes share, and what they check before any work."""
 
 import argparse
+import importlib
 import math
+import sys
 import time
 from pathlib import Path
+from typing import Any, NoReturn
 
 from jdiff import models, runs
 
 DATA = "emnist/NAME, mnist, ascii, glyphs, FILE.npz, folder:PATH, tfds:NAME[/CONFIG]"
 # What belongs to one command, not to the run.
-_OWN = {"command", "recipe", "run", "out", "resume", "dry_run"}
+_OWN = {"command", "recipe", "run", "typed", "out", "resume", "dry_run"}
 _OWN |= {"coordinator", "num_processes", "process_id"}
 # What may be given anew when a run goes on, and its default.
 _RENEWABLE = {"steps": None, "data_dir": None, "save_minutes": 5.0}
+# More would only fill the memory. Other ints have 32 bits, other floats are finite.
+_MOST = {"batch_size": 2**16, "num_blocks": 64, "num_layers": 256, "num_levels": 8}
+_MOST |= {"num_channels": 2**12, "num_features": 2**14, "num_latents": 2**14}
+_MOST |= {"num_conditions": 2**14, "accumulate": 2**16, "paths": 2**16}
+_MOST |= {"num_points": 10**8, "num_samples": 10**7, "seed": 2**32 - 1}
+_MOST |= {"guidance": 1000}
 
 
 def add_data_options(parser: argparse.ArgumentParser) -> None:
@@ -64,15 +73,14 @@ def check_run(
     defaults = _RENEWABLE | {"minutes": minutes}
     given = {k: v for k, v in vars(args).items() if k not in defaults or v is not None}
     if args.resume:
-        # A run may be made longer, and data may have moved; all else stays. What a run
-        # of an older version does not know has its default.
+        # A run may be made longer, and data may have moved; all else stays.
         new = {name: given[name] for name in defaults if name in given}
-        given |= runs.log.read_arguments(args.out) | new
+        began_with = _first_arguments(args)
+        _check_same(args, began_with, args.typed - defaults.keys() - _OWN)
+        given |= began_with | new
     args = argparse.Namespace(**defaults | given)
-    check_positive(args, "minutes", "steps", "save_minutes", "batch_size")
-    check_positive(args, "learning_rate", *positive)
-    if args.seed < 0:
-        raise ValueError(f"seed must be >= 0, got {args.seed}.")
+    names = ("minutes", "steps", "save_minutes", "batch_size", "learning_rate")
+    check_numbers(args, *names, *positive)
     if args.out.suffix == ".safetensors":
         raise ValueError(f"out must be a folder, got {args.out}.")
     if not args.resume and (args.out / runs.log.ARGUMENTS).exists():
@@ -82,12 +90,63 @@ def check_run(
     return args
 
 
-def check_positive(args: argparse.Namespace, *names: str) -> None:
-    """Raises a ValueError unless all these options are > 0, finite or not given."""
-    for name in names:
-        value = getattr(args, name)
-        if value is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must be > 0, got {value}.")
+def check_numbers(args: argparse.Namespace, *positive: str) -> None:
+    """Raises a ValueError for a number that is not finite, too large, or not > 0.
+
+    Args:
+        args: as parsed; each of its numbers is checked.
+        positive: names of options that must be > 0.
+    """
+    for name, value in vars(args).items():
+        for number in value if isinstance(value, list) else [value]:
+            if not isinstance(number, int | float):
+                continue
+            if name in positive and not 0 < number < math.inf:
+                raise ValueError(f"{name} must be > 0, got {number}.")
+            finite = 2**31 - 1 if isinstance(number, int) else sys.float_info.max
+            most = _MOST.get(name, finite)
+            least = 0 if name == "seed" else -most
+            if not least <= number <= most:
+                raise ValueError(f"{name} must be in [{least}, {most}], got {number}.")
+
+
+class _StoredArguments(argparse.ArgumentParser):
+    """Parses the arguments that a run has stored."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{self.prog} must hold arguments of this recipe: {message}.")
+
+
+def _first_arguments(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the arguments with which a run began, checked like a command line.
+
+    What a run of an older version does not know has its default.
+    """
+    path = args.out / runs.log.ARGUMENTS
+    parser = _StoredArguments(prog=str(path), allow_abbrev=False)
+    importlib.import_module(f"jdiff.recipes.{args.recipe}").add_options(parser)
+    argv: list[str] = []
+    for name, value in runs.log.read_arguments(args.out).items():
+        flag = "--" + name.replace("_", "-")
+        if isinstance(value, list):
+            argv += [flag, *map(str, value)]
+        elif value is True:
+            argv.append(flag)
+        elif value is not None and value is not False:
+            argv.append(f"{flag}={value}")
+    found, _ = parser.parse_known_args(argv)
+    return {name: v for name, v in vars(found).items() if name not in _OWN}
+
+
+def _check_same(
+    args: argparse.Namespace, began_with: dict[str, Any], names: set[str]
+) -> None:
+    for name in sorted(names & began_with.keys()):
+        if getattr(args, name) != began_with[name]:
+            raise ValueError(
+                f"{name} of a run that goes on must be what it began with, "
+                f"{began_with[name]}, got {getattr(args, name)}."
+            )
 
 
 def save_arguments(args: argparse.Namespace) -> None:

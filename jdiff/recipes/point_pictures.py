@@ -6,7 +6,6 @@ noise to data.
 """
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
@@ -46,15 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def check(args: argparse.Namespace, num_steps: int) -> None:
     """Raises a ValueError for options that a schedule of T = num_steps cannot serve."""
-    options.check_positive(args, "num_samples", "clip")
+    options.check_numbers(args, "num_samples", "clip")
     if not 1 <= args.steps <= num_steps:
         raise ValueError(
             f"steps must be in [1, {num_steps}], the T of the schedule, "
             f"got {args.steps}."
         )
-    if args.seed < 0 or not math.isfinite(args.guidance):
-        got = f"{args.seed} and {args.guidance}"
-        raise ValueError(f"seed must be >= 0 and guidance a number, got {got}.")
     if args.gif:
         storage.check_output(args.gif, ".gif")
 

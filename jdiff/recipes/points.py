@@ -76,7 +76,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def check(args: argparse.Namespace) -> argparse.Namespace:
     """Returns the arguments; raises a ValueError for what cannot be done."""
     names = ("num_features", "epochs", "seconds", "learning_rate")
-    options.check_positive(args, *names)
+    options.check_numbers(args, *names)
     point_pictures.check(args, args.num_steps)
     if args.guidance and not args.labelled:
         raise ValueError(f"guidance must be 0 without labels, got {args.guidance}.")

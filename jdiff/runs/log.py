@@ -42,7 +42,10 @@ def read_arguments(out: Path) -> dict[str, Any]:
     """
     if not (out / ARGUMENTS).is_file():
         raise ValueError(f"no run to resume in {out}.")
-    return json.loads((out / ARGUMENTS).read_text())
+    arguments = _from_json((out / ARGUMENTS).read_bytes())
+    if not isinstance(arguments, dict):
+        raise ValueError(f"{out / ARGUMENTS} must hold arguments in JSON, got others.")
+    return arguments
 
 
 @contextlib.contextmanager
@@ -66,12 +69,26 @@ def open_log(out: Path, step: int) -> Iterator[Log]:
 def _open_lines(path: Path, step: int) -> TextIO:
     if not processes.is_first():
         return open(os.devnull, "w")
-    lines = path.read_text().splitlines() if path.exists() else []
-    whole = [line for line in lines if line.endswith("}")]
-    kept = [line for line in whole if json.loads(line)["step"] <= step]
+    lines = path.read_text(errors="replace").splitlines() if path.is_file() else []
+    kept = [line for line in lines if _step_of(line) <= step]
     with storage.atomic_write(path) as draft:
         draft.write_text("".join(line + "\n" for line in kept))
     return open(path, "a", buffering=1)
+
+
+def _step_of(line: str) -> float:
+    """Returns the step of a line of a log, infinite for half a line."""
+    found = _from_json(line)
+    step = found.get("step") if isinstance(found, dict) else None
+    return step if isinstance(step, int | float) else math.inf
+
+
+def _from_json(text: str | bytes) -> Any:
+    """Returns what JSON says, None for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def report(log: Log, step: int, metrics: dict[str, float]) -> None:

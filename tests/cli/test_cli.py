@@ -1,6 +1,8 @@
 """The commands that a user types, right and wrong."""
 
+import os
 import pickle
+import shlex
 import subprocess
 import sys
 
@@ -163,7 +165,16 @@ def test_samples_follow_their_label(folder):
         (["write", "a", "--model", "mixture", "--weights", "a"], "not allowed with"),
         (["sample", "--chars", "ß", "--out", "a.npz"], "'ß'"),
         (["sample", "--chars", "", "--out", "a.npz"], "empty"),
+        (["write", "a", "--out", ""], "--out must be a file"),
+        (["write", "a", "--out", "~nosuchuser/a.png"], "a user with a home"),
+        (["write", "a", "--out", "/proc/a.png"], "cannot write /proc/a.png"),
+        (["write", "a", "--size", "0.01"], "in [4, 65000] pixels, got 0.01"),
+        (["write", "a", "--ink", "rgb(999,0,0)"], "'rgb(999,0,0)'"),
+        (["write", "a", "--guidance", "1e30"], "got 1e+30"),
         (["sample", "--num", "0", "--out", "a.npz"], "got 0"),
+        (["sample", "--num", "9" * 20, "--out", "a.npz"], f"got {'9' * 20}"),
+        (["sample", "--num", "1" + "0" * 9, "--out", "a.npz"], "in [1, 14569], got 1"),
+        (["evaluate", "unet", "--num", "1" + "0" * 9], "in [1, 171196], got 1"),
         (["sample", "--out", "a.jpg"], ".npz or .png"),
         (["sample", "--out", "nowhere/a.npz"], "no folder nowhere"),
         (["sample"], "--out"),
@@ -231,3 +242,49 @@ def test_weights_of_another_architecture_are_refused(folder, capsys):
     del description["chars"]
     storage.save_weights(folder / "other.safetensors", params, description)
     assert "chars" in fails(capsys, folder, *argv)
+
+
+WRITE = [sys.executable, "-m", "jdiff", "write", "a", "--steps", "1", "--no-gif"]
+
+
+def run_in_shell(folder, line, **variables):
+    """Runs a command line of a shell in which $WRITE writes a.png."""
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {line}"],
+        cwd=folder,
+        env=os.environ | {"WRITE": shlex.join(WRITE)} | variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize("redirect", ["2>&-", ">&-", ">&- 2>&-", "| true", "| head -0"])
+def test_a_page_is_written_whoever_reads_what_is_printed(folder, redirect):
+    code, _ = run_in_shell(folder, f"$WRITE {redirect}")
+    assert code == 0 and (folder / "a.png").is_file()
+
+
+def test_a_name_that_the_terminal_cannot_show_is_written(folder):
+    line = "$WRITE --out $'\\u00e9.png'"
+    code, errors = run_in_shell(
+        folder, line, PYTHONIOENCODING="ascii", LC_ALL="C.UTF-8"
+    )
+    assert code == 0 and (folder / "\u00e9.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"),
+    [
+        ({"JAX_PLATFORMS": "nonsense"}, "Unable to initialize backend 'nonsense'"),
+        ({"PYTHONOPTIMIZE": "1"}, "without -O and PYTHONOPTIMIZE"),
+        ({"PYTHONOPTIMIZE": "2"}, "without -O and PYTHONOPTIMIZE"),
+    ],
+)
+def test_what_is_wrong_with_the_environment_is_one_sentence(folder, variables, says):
+    code, errors = run_in_shell(folder, "$WRITE", **variables)
+    assert code == 2 and says in errors[-1]
+    assert not list(folder.iterdir())

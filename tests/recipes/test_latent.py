@@ -1,9 +1,11 @@
 """`jdiff train autoencoder` and `jdiff train latent`, which draws its latents."""
 
+import shutil
+
 import jax
 import numpy as np
 import pytest
-from commands import log_of, losses_of, steps_of, train, write_data
+from commands import contents, log_of, losses_of, steps_of, train, write_data
 
 import jdiff
 from jdiff.cli import main
@@ -95,7 +97,7 @@ def test_a_run_is_not_overwritten_and_may_be_resumed_when_done(trained, data):
         ("autoencoder", ["--resume"], "no run to resume in"),
         ("latent", ["--autoencoder", "none"], "weights must be a file"),
         ("latent", ["--minutes", "nan"], "minutes must be > 0, got nan."),
-        ("latent", ["--seed", "-1"], "seed must be >= 0, got -1."),
+        ("latent", ["--seed", "-1"], "seed must be in [0, 4294967295], got -1."),
         ("latent", ["--style-dropout", "2"], "style_dropout must be in [0, 1], got 2"),
     ],
 )
@@ -118,3 +120,54 @@ def test_an_autoencoder_of_other_images_is_refused(trained, tmp_path):
     code, _, error = train("latent", "--data", path, *vae, "--out", out)
     assert code == 2 and not out.exists()
     assert "must be of images [12, 8, 1], got [8, 8, 1]" in error
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (["--steps", "-5"], "steps must be > 0, got -5"),
+        (["--minutes", "0"], "minutes must be > 0, got 0"),
+        (["--minutes", "nan"], "minutes must be > 0, got nan"),
+        (["--num-latents", "4"], "num_latents of a run that goes on must be what it"),
+        (["--seed=7"], "seed of a run that goes on must be what it began with, 0"),
+        (["--step", "5"], "unrecognized arguments: --step 5"),
+    ],
+)
+def test_what_is_wrong_with_resuming_is_one_sentence(trained, tmp_path, argv, says):
+    out = tmp_path / "run"
+    shutil.copytree(trained / "vae_mlp", out)
+    before = contents(out)
+    code, _, error = train("autoencoder", "--resume", *argv, "--out", out)
+    assert code == 2 and says in error and contents(out) == before
+
+
+def test_what_a_run_began_with_may_be_said_again(trained, data, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(trained / "vae_mlp", out)
+    argv = ["--data", data, *TINY, "--num-latents", 3, "--widths", 8]
+    assert train("autoencoder", "--resume", *argv, "--out", out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ("[1, 2]", "must hold arguments in JSON"),
+        ('{"steps": 2', "must hold arguments in JSON"),
+        ("[" * 100_000, "must hold arguments in JSON"),
+        ('{"batch_size": "many"}', "argument --batch-size: invalid int value: 'many'"),
+        ('{"batch_size": -1}', "batch_size must be > 0, got -1"),
+        ('{"batch_size": 1e99}', "argument --batch-size: invalid int value: '1e+99'"),
+        ('{"learning_rate": NaN}', "learning_rate must be > 0, got nan"),
+        ('{"autoencoder": "rnn"}', "argument --autoencoder: invalid choice: 'rnn'"),
+        ('{"widths": [8, {}]}', "argument --widths: invalid int value: '{}'"),
+        ('{"seed": 1e999}', "argument --seed: invalid int value: 'inf'"),
+    ],
+)
+def test_damaged_arguments_of_a_run_are_one_sentence(
+    trained, tmp_path, arguments, says
+):
+    out = tmp_path / "run"
+    shutil.copytree(trained / "vae_mlp", out)
+    (out / "arguments.json").write_text(arguments)
+    code, _, error = train("autoencoder", "--resume", "--out", out)
+    assert code == 2 and says in error

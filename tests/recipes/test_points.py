@@ -117,7 +117,7 @@ def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(tmp_path):
         (["--batch-size", "0"], "batch_size must be >= 1, got 0."),
         (["--num-layers", "0"], "num_layers must be >= 1, got 0."),
         (["--clip", "-1"], "clip must be > 0, got -1.0."),
-        (["--seed", "-1"], "seed must be >= 0 and guidance a number, got -1"),
+        (["--seed", "-1"], "seed must be in [0, 4294967295], got -1"),
         (["--gif", "nowhere/m.gif"], "there is no folder nowhere"),
         (["--gif", "m.png"], "must end in .gif"),
         (["--predict", "noise"], "invalid choice: 'noise'"),
