@@ -104,16 +104,17 @@ def load_judge(path: str | Path = "patch") -> Judge:
     """
     path = SHIPPED_JUDGES.get(str(path), path)
     params, description = storage.load_weights(path)
-    architecture = ARCHITECTURES.get(description.get("architecture", ""))
+    architecture = ARCHITECTURES.get(str(description.get("architecture")))
     if architecture is None or description.get("chars") != MERGED_CHARS:
         raise storage.WeightsError(
             f"a judge must be a classifier of the {len(MERGED_CHARS)} classes of "
             f"EMNIST bymerge, got {path}, which is something else."
         )
-    sizes = description["num_channels"], description["num_features"]
-    network = make_classifier(architecture, *sizes)
-    images = jnp.zeros((1, *IMAGE_SHAPE))
-    expected = jax.eval_shape(network.init, jax.random.key(0), images)
+    with storage.reading(path, "weights that describe a judge", storage.WeightsError):
+        sizes = description["num_channels"], description["num_features"]
+        network = make_classifier(architecture, *sizes)
+        images = jnp.zeros((1, *IMAGE_SHAPE))
+        expected = jax.eval_shape(network.init, jax.random.key(0), images)
     storage.check_params(params, expected, path)
     return Judge(network.apply, params)
 

@@ -217,8 +217,8 @@ def build_autoencoder(description: dict[str, Any]) -> Autoencoder:
         return standardized(make(description["num_latents"], shape, widths))
     except (KeyError, TypeError) as error:
         raise storage.WeightsError(
-            "the weights must describe an autoencoder that jdiff knows, got "
-            f"{description} (missing or unknown: {error})."
+            f"the weights must describe an autoencoder that jdiff knows, "
+            f"missing or unknown: {error}, got {description}."
         ) from error
 
 

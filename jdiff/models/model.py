@@ -191,8 +191,8 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
         )
     except (KeyError, TypeError) as error:
         raise storage.WeightsError(
-            f"the weights must describe a network that jdiff knows, got {description} "
-            f"(missing or unknown: {error})."
+            f"the weights must describe a network that jdiff knows, "
+            f"missing or unknown: {error}, got {description}."
         ) from error
 
 
@@ -245,14 +245,10 @@ def load_model(path: str | Path = "latent") -> Model:
     params, description = load(path)
     if description.get("model") == "mixtures":
         return _mixture_model(path)
-    try:
+    with storage.reading(path, "weights that describe a network", storage.WeightsError):
         model = build_model(description, params)
         init = functools.partial(_init_all, description=description)
         expected = jax.eval_shape(init, jax.random.key(0))
-    except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
-        raise storage.WeightsError(
-            f"weights must describe a network that can be built, got {path}: {error}"
-        ) from error
     storage.check_params(params, expected, path)
     return model
 

@@ -258,8 +258,8 @@ def build_pen(description: dict[str, Any], params: Any) -> PenModel:
         )
     except (KeyError, TypeError) as error:
         raise storage.WeightsError(
-            f"the weights must describe a model of pen strokes, got {description} "
-            f"(missing or unknown: {error})."
+            f"the weights must describe a model of pen strokes, "
+            f"missing or unknown: {error}, got {description}."
         ) from error
 
 
@@ -296,10 +296,11 @@ def load_pen(path: str | Path = NAME) -> PenModel:
         raise storage.WeightsError(
             f"weights must be of a model of pen strokes, got {path} of another."
         )
-    model = build_pen(description, params)
-    classes = len(model.classes)
-    storage.check_params(params, _expected(description, model, params), path)
-    if not classes or not len(model.hands):
+    with storage.reading(path, "weights that describe a pen", storage.WeightsError):
+        model = build_pen(description, params)
+        expected = _expected(description, model, params)
+    storage.check_params(params, expected, path)
+    if not len(model.hands):
         raise storage.WeightsError(f"weights must hold hands, got none in {path}.")
     return model
 

@@ -33,20 +33,25 @@ class DataError(ValueError):
 
 
 @contextlib.contextmanager
-def reading(path: Any, kind: str) -> Iterator[None]:
-    """Turns what any library raises on a broken file into a DataError.
+def reading(
+    path: Any, kind: str, as_error: type[ValueError] = DataError
+) -> Iterator[None]:
+    """Turns what any library raises on a broken file into one error.
 
     Args:
         path: of the file, for the message.
         kind: what it must be, for the message: "a whole .gz file".
+        as_error: the class of the error; what is of it already keeps its words.
     """
     try:
         yield
-    except DataError:
-        raise
+    except as_error as error:
+        if str(path) in str(error):
+            raise
+        raise as_error(f"{path}: {error}") from error
     # zipfile, zlib, lzma, tokenize, NumPy, Pillow and TFDS have no common class.
     except Exception as error:
-        raise DataError(
+        raise as_error(
             f"{path} must be {kind}, got one that cannot be read "
             f"({type(error).__name__}: {first_line(error)})."
         ) from error

@@ -3,9 +3,11 @@
 The file holds no code and nothing to unpickle, and every framework can read it. It is
 checked here, before anything is built of it: `load_weights` bounds the numbers of the
 description that decide work and memory, `check_params` compares every tensor with what
-the described network has.
+the described network has. Files carry a check sum, because a flipped bit of a finite
+weight would draw another letter; files of older versions have none.
 """
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -15,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jdiff.storage.arrays import reading
 from jdiff.storage.files import atomic_write
 
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run
@@ -22,7 +25,8 @@ _FORMAT = "jdiff-1"
 _MAX_SIDE = 1024  # pixels: the cost of tracing a network grows with the image
 _MAX_STEPS = 100_000  # as in jdiff.schedules
 _MAX_GUIDANCE = 1000.0
-_WIDTHS = ("num_channels", "num_features", "num_latents", "widths")
+_WIDTHS = ["num_channels", "num_features", "num_latents", "num_conditions", "widths"]
+_WIDTHS += ["judge_features", "num_classes"]
 
 
 class WeightsError(ValueError):
@@ -59,7 +63,9 @@ def save_weights(
                 )
             # Not ascontiguousarray, which makes a vector of a scalar.
             tensors[f"{module}/{name}"] = leaf.copy(order="C")
-    metadata = {"format": _FORMAT, "description": json.dumps(dict(description))}
+    text = json.dumps(dict(description))
+    metadata = {"format": _FORMAT, "description": text}
+    metadata["sha256"] = _check_sum(tensors, text)
     with atomic_write(path) as draft:
         draft.write_bytes(save(tensors, metadata))
 
@@ -77,29 +83,29 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         path: of the file, or of the folder of a run that holds one.
 
     Raises:
-        WeightsError: there is no such file, it is truncated, not weights, or weights of
-            another program; a tensor is not finite; or the description is not JSON or
-            holds a number that `check_description` refuses.
+        WeightsError: there is no such file, it is truncated, damaged, not weights, or
+            weights of another program; a tensor is not finite; or the description is
+            not JSON or holds what `check_description` refuses.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     path = find_weights(path)
     if not path.is_file():
         raise WeightsError(f"weights must be a file, got {path}, which is not one.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    # TypeError and AttributeError: a number format that NumPy lacks.
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise WeightsError(
-            f"weights must be a whole safetensors file, got {path}: {error}."
-        ) from error
+    with (
+        reading(path, "a whole safetensors file", WeightsError),
+        safe_open(path, framework="numpy") as file,
+    ):
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
     if metadata.get("format") != _FORMAT:
         raise WeightsError(
             f"weights must be written by jdiff (format {_FORMAT}), got {path} "
             f"with format {metadata.get('format')}."
         )
+    text = metadata.get("description", "")
+    if metadata.get("sha256", known := _check_sum(tensors, text)) != known:
+        raise WeightsError(f"weights must be as they were saved, got {path} damaged.")
     params: dict[str, Any] = {}
     for name, tensor in tensors.items():
         if tensor.dtype.kind != "f":
@@ -110,14 +116,19 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             raise WeightsError(f"weights must be finite, got NaN in {name} of {path}.")
         module, _, leaf = name.rpartition("/")
         params.setdefault(module, {})[leaf] = tensor.astype(np.float32)
-    try:
-        description = dict(json.loads(metadata["description"]))
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"weights must carry a description in JSON, got {path}: {error}."
-        ) from error
+    with reading(path, "weights with a description in JSON", WeightsError):
+        description = dict(json.loads(text))
     check_description(description, params, path)
     return params, description
+
+
+def _check_sum(tensors: Mapping[str, np.ndarray], text: str) -> str:
+    """Returns the SHA-256 of tensors and description, in hexadecimal."""
+    digest = hashlib.sha256(text.encode(errors="replace"))
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode(errors="replace"))
+        digest.update(np.ascontiguousarray(tensor).tobytes())
+    return digest.hexdigest()
 
 
 def check_description(
@@ -127,7 +138,7 @@ def check_description(
 
     A network has at most as many layers as tensors, and each is at most as wide as the
     network has weights. The sides of an image, the steps of a schedule and the scale of
-    guidance have fixed limits.
+    guidance have fixed limits. No class stands twice.
 
     Args:
         description: what a file says of its network; only the names known here count.
@@ -139,6 +150,7 @@ def check_description(
     bounds = {
         "num_blocks": (0, len(leaves)),
         "num_layers": (1, len(leaves)),
+        "num_levels": (1, len(leaves)),
         "num_steps": (1, _MAX_STEPS),
         "image_shape": (1, _MAX_SIDE),
         **{name: (1, num_weights) for name in _WIDTHS},
@@ -151,6 +163,15 @@ def check_description(
                     f"{name} must be in [{low}, {high}] for these weights, "
                     f"got {size!r:.40} in {path}."
                 )
+    for name in ("chars", "classes"):
+        chars = description.get(name, "a")
+        is_known = isinstance(chars, str | list)
+        is_known = is_known and all(isinstance(char, str) for char in chars)
+        if not is_known or not chars or len(set(chars)) < len(chars):
+            raise WeightsError(
+                f"{name} must be distinct characters or names, got {chars!r:.80} in "
+                f"{path}."
+            )
     guidance = description.get("guidance", 0.0)
     if type(guidance) not in (int, float) or not 0.0 <= guidance <= _MAX_GUIDANCE:
         raise WeightsError(

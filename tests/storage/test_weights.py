@@ -97,6 +97,26 @@ def test_weights_that_float16_can_hold_come_back_exactly(path):
     jax.tree.map(np.testing.assert_array_equal, params, unet_params())
 
 
+def test_a_flipped_bit_of_a_weight_is_noticed(path, whole):
+    """It would be a finite number, of which another letter is drawn."""
+    at = whole.index(np.float16(-0.5).tobytes(), len(whole) - 200)
+    path.write_bytes(whole[:at] + np.float16(-0.25).tobytes() + whole[at + 2 :])
+    assert "damaged" in refused(path)
+
+
+def test_weights_of_older_versions_have_no_check_sum(path):
+    path.write_bytes(crafted({"a/w": np.ones(2, np.float16)}, "{}"))
+    assert jdiff.storage.load_weights(path)[1] == {}
+
+
+@pytest.mark.parametrize("chars", ["aba", "", [], ["a", "a"], ["a", 1], 7, None])
+def test_classes_that_are_not_distinct_characters_are_refused(path, chars):
+    path.write_bytes(
+        crafted({"a/w": np.ones(2, np.float16)}, json.dumps({"chars": chars}))
+    )
+    assert "chars must be distinct" in refused(path)
+
+
 def test_array_in_any_memory_order_comes_back(path):
     matrix = np.arange(6.0).reshape(2, 3)
     params = {"net": {"w": matrix.T, "v": jnp.asarray(matrix)[:, ::2]}}
