@@ -155,7 +155,7 @@ def write(
         layout["gaps"] = models.gaps_between(pen, labels, handwriting.GAP)
         times = np.asarray(grid(pen.schedule, steps))[frames] if animate else None
         return _stroke_page(text, batches, given, layout, frames, times)
-    _check_no_strokes(neatness=neatness, draws=draws)
+    models.check_no_strokes(neatness=neatness, draws=draws)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
             cast(str, model), steps, solver=solver, guidance=guidance
@@ -221,14 +221,6 @@ def _stroke_page(
     paths = np.concatenate([batch.path[:, frames] for batch in samples])
     path = [list(map(decode, states, arrays)) for states in paths.swapaxes(0, 1)]
     return handwriting.stroke_page(placed, glyphs, path, times.tolist())
-
-
-def _check_no_strokes(**options: float | None) -> None:
-    used = [name for name, value in options.items() if value is not None]
-    if used:
-        raise ValueError(
-            f"the model draws no strokes (pen does), got {', '.join(used)}."
-        )
 
 
 def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:

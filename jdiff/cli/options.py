@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
-IMAGE_MODELS = ["latent", "unet", "mixture"]
+MODELS = ["latent", "unet", "mixture", "pen"]
 # Of images that are drawn: for a file of arrays, and for what needs copies of them.
 MAX_BYTES, MAX_COPIED_BYTES = 2**30, 2**27
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}
 
 
-def add_weights(
-    command: argparse.ArgumentParser, names: Sequence[str] = IMAGE_MODELS
-) -> None:
+def add_weights(command: argparse.ArgumentParser) -> None:
     """Gives a command the choice of weights, the first by default."""
     add = command.add_mutually_exclusive_group().add_argument
-    add("--model", choices=names, default=names[0], help="weights that ship")
+    add("--model", choices=MODELS, default=MODELS[0], help="weights that ship")
     add("--weights", type=Path, help="a file of weights, or the folder of a run")
+
+
+def add_hand(command: argparse.ArgumentParser) -> None:
+    """Gives a command the options of a hand that writes strokes."""
+    add = command.add_argument
+    add("--neatness", type=float, help="pen: 0, a doctor's hand .. 1, a teacher's; 1")
+    add("--draws", type=int, help="pen: of a character, of which one is chosen; 4")
 
 
 def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
@@ -57,7 +62,7 @@ def grid_of(args: argparse.Namespace) -> Any:
 
 
 def load_model(args: argparse.Namespace) -> Any:
-    """Returns the model that was chosen.
+    """Returns the model that was chosen, of images or of pen strokes.
 
     Raises:
         ValueError: an option is outside its range, or the weights are not weights.
@@ -72,16 +77,16 @@ def load_model(args: argparse.Namespace) -> Any:
 
     storage.enable_compile_cache()
     name = args.weights or args.model
-    return models.load_model(
+    return models.find_pen(name) or models.load_model(
         models.suit_steps(name, args.steps, solver=args.solver, guidance=args.guidance)
     )
 
 
 def check_num(
-    args: argparse.Namespace, model: Any, num_classes: int, max_bytes: int
+    args: argparse.Namespace, shape: Sequence[int], num_classes: int, max_bytes: int
 ) -> None:
     """Raises a ValueError unless --num is >= 1 and its images fit in memory."""
-    most = max_bytes // (num_classes * math.prod(model.image_shape))
+    most = max_bytes // (num_classes * math.prod(shape))
     if not 1 <= args.num <= most:
         raise ValueError(f"--num must be in [1, {most}], got {args.num}.")
 
@@ -111,6 +116,46 @@ def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
         drawn[done : done + len(some)] = some
         done += len(some)
     return drawn
+
+
+def draw_strokes(
+    args: argparse.Namespace, model: Any, labels: Any, writers: Any
+) -> list[Any]:
+    """Returns the strokes of characters, float32[n, 2] each.
+
+    Args:
+        args: the options of `add_sampling`, and perhaps those of `add_hand`.
+        model: of pen strokes.
+        labels: int[N].
+        writers: int[N] >= 0; writer k has the hand of the seed that is higher by k.
+    """
+    import jax
+    import numpy as np
+
+    from jdiff import handwriting, models, solvers
+
+    draws, neatness = (getattr(args, name, None) for name in ("draws", "neatness"))
+    neatness = models.NEATNESS if neatness is None else neatness
+    hands = [
+        models.draw_hand(model, args.seed + k, neatness)
+        for k in range(max(writers) + 1)
+    ]
+    batches = models.generate_strokes(
+        jax.random.key(args.seed),
+        model,
+        labels,
+        models.Hand(np.stack([hand.code for hand in hands])[writers], neatness),
+        args.steps,
+        args.guidance,
+        solver_of(args) or solvers.unipc,
+        grid_of(args),
+        models.NUM_DRAWS if draws is None else draws,
+    )
+    return [
+        handwriting.decode_strokes(x_0)
+        for batch in show_progress(batches, len(labels))
+        for x_0 in batch.x_0
+    ]
 
 
 def show_progress(batches: Iterable[Any], total: int) -> Iterator[Any]:

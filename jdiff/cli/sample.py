@@ -6,6 +6,9 @@ from typing import Any
 
 from jdiff.cli import options
 
+# Of the picture of characters of strokes, in pixels.
+_CELL, _BASELINE, _UNIT, _PEN = 72, 44, 14, 2.2
+
 
 def add_command(commands: Any) -> None:
     """Adds the command to `argparse`'s subparsers."""
@@ -15,8 +18,9 @@ def add_command(commands: Any) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("--chars", help="which, or names as cat,dog; by default all")
-    add("--num", type=int, default=10, help="images per character")
+    add("--num", type=int, default=10, help="images per character; hands of strokes")
     add("--out", type=Path, required=True, help="F.npz or F.png")
+    options.add_hand(command)
     options.add_weights(command)
     options.add_sampling(command)
 
@@ -25,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     """Draws the characters and writes the file."""
     import numpy as np
 
-    from jdiff import handwriting, images, storage
+    from jdiff import handwriting, models, storage
 
     out = storage.check_output(args.out, ".npz", ".png")
     model = options.load_model(args)
@@ -34,10 +38,22 @@ def run(args: argparse.Namespace) -> None:
         labels = handwriting.encode(args.chars, model.classes)
     is_picture = out.suffix.lower() == ".png"
     most = options.MAX_COPIED_BYTES if is_picture else options.MAX_BYTES
-    options.check_num(args, model, len(labels), most)
-    labels = np.repeat(labels, args.num)
+    if isinstance(model, models.PenModel):
+        options.check_num(args, (_CELL, _CELL), len(labels), most)
+        _sample_strokes(args, model, labels, out)
+    else:
+        models.check_no_strokes(neatness=args.neatness, draws=args.draws)
+        options.check_num(args, model.image_shape, len(labels), most)
+        _sample_images(args, model, np.repeat(labels, args.num), out)
+
+
+def _sample_images(args, model, labels, out) -> None:
+    import numpy as np
+
+    from jdiff import images, storage
+
     x_0 = options.draw(args, model, labels)
-    if is_picture:
+    if out.suffix.lower() == ".png":
         grid = images.tile(x_0, args.num if args.num > 1 else None)
         images.save_png(out, images.on_paper(grid) if grid.ndim == 2 else grid)
     else:
@@ -45,3 +61,43 @@ def run(args: argparse.Namespace) -> None:
         with storage.atomic_write(out) as draft:
             np.savez_compressed(draft, images=x_0, chars=names)
     print(f"wrote {out}: {len(x_0)} images")
+
+
+def _sample_strokes(args, model, labels, out) -> None:
+    """Writes characters hand by hand, each hand's on a line of its own."""
+    import numpy as np
+
+    from jdiff import data, handwriting, images, models
+
+    num = len(labels)
+    writers = np.repeat(np.arange(args.num), num)
+    labels = np.tile(labels, args.num)
+    strokes = options.draw_strokes(args, model, labels, writers)
+    if out.suffix.lower() == ".png":
+        cells = np.stack([_draw_cell(character) for character in strokes])
+        # A row for a character and a column for a hand, as of images.
+        cells = cells.reshape(-1, num, _CELL, _CELL).swapaxes(0, 1)
+        grid = images.tile(
+            cells.reshape(-1, _CELL, _CELL), args.num if args.num > 1 else None
+        )
+        images.save_png(out, images.on_paper(grid))
+    else:
+        gaps = models.gaps_between(model, labels[:num], handwriting.GAP)
+        widths = [max(stroke[:, 0].max() for stroke in own) for own in strokes]
+        steps = np.reshape(widths, (-1, num))[:, :-1] + gaps[1:]
+        x = np.pad(steps.cumsum(1), [(0, 0), (1, 0)]).ravel()
+        known = np.ones(len(labels), bool)
+        data.save_pen(out, data.Pen(strokes, labels, writers, writers, x, known))
+    print(f"wrote {out}: {num} characters in {args.num} hands")
+
+
+def _draw_cell(strokes):
+    """Returns a character on its line, in the middle of a cell, uint8[72, 72]."""
+    import numpy as np
+
+    from jdiff import handwriting
+
+    x = np.concatenate(strokes)[:, 0]
+    left = _CELL / 2 - _UNIT * (x.min() + x.max()) / 2
+    placed = [[left, _BASELINE] + stroke * [_UNIT, -_UNIT] for stroke in strokes]
+    return handwriting.draw_strokes(placed, _PEN, _CELL, _CELL)

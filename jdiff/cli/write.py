@@ -52,10 +52,9 @@ def add_command(commands: Any) -> None:
     add("--letter-width", type=float, help="-3: narrow letters, 3: wide ones")
     add("--roundness", type=float, help="-3: angular letters, 3: round ones")
     add("--style-seed", type=int, help="chooses the rest of the style; else --seed")
-    add("--neatness", type=float, help="pen: 0, a doctor's hand .. 1, a teacher's; 1")
-    add("--draws", type=int, help="pen: of a character, of which one is chosen; 4")
     add("--animate", choices=["noise", "pen"], default="noise", help="out of what")
-    options.add_weights(command, [*options.IMAGE_MODELS, "pen"])
+    options.add_hand(command)
+    options.add_weights(command)
     options.add_sampling(command, seed=7)
 
 

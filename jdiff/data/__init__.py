@@ -18,7 +18,9 @@ from jdiff.data.glyphs import printable as printable
 from jdiff.data.glyphs import seed_of
 from jdiff.data.pen import PEN_CHARS as PEN_CHARS
 from jdiff.data.pen import Pen as Pen
+from jdiff.data.pen import holds_strokes as holds_strokes
 from jdiff.data.pen import read_pen as read_pen
+from jdiff.data.pen import save_pen as save_pen
 from jdiff.data.points import DENSITIES as DENSITIES
 from jdiff.data.points import Points as Points
 from jdiff.data.points import hide_labels as hide_labels

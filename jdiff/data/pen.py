@@ -5,7 +5,7 @@ where each character stands on its line.
 """
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -81,6 +81,50 @@ def read_pen(path: str | Path) -> Pen:
         arrays["x"].astype(np.float32) / UNITS,
         arrays["has_baseline"],
     )
+
+
+def holds_strokes(path: str | Path) -> bool:
+    """Returns whether an .npz file holds pen strokes rather than images.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return "stroke_lengths" in storage.read_arrays(path, ["stroke_lengths"])
+
+
+def save_pen(path: str | Path, pen: Pen) -> None:
+    """Writes characters as an .npz file that `read_pen` reads, whole or not at all.
+
+    Coordinates are rounded to 1 / 256 of the height of an x; all lines are of one
+    document.
+
+    Args:
+        path: a name that ends in .npz, in a folder that exists.
+        pen: at most 65,536 writers and lines, within 127 heights of an x.
+
+    Raises:
+        ValueError: an argument is not as described.
+    """
+    path = storage.check_output(path, ".npz")
+    strokes = [stroke for strokes in pen.strokes for stroke in strokes]
+    arrays = {
+        "points": np.rint(UNITS * np.concatenate(strokes)),
+        "stroke_lengths": [len(stroke) for stroke in strokes],
+        "num_strokes": [len(strokes) for strokes in pen.strokes],
+        "chars": pen.labels + ord(PEN_CHARS[0]),
+        "writers": pen.writers,
+        "documents": np.zeros_like(pen.lines),
+        "lines": pen.lines,
+        "x": np.rint(UNITS * pen.x),
+        "has_baseline": pen.has_baseline,
+    }
+    typed: dict[str, Any] = {}
+    for name, (dtype, _) in _ARRAYS.items():
+        typed[name] = np.asarray(arrays[name]).astype(dtype)
+        if (typed[name] != arrays[name]).any():
+            raise ValueError(f"{name} must fit {dtype}, got numbers beyond that.")
+    with storage.atomic_write(path) as draft:
+        np.savez_compressed(draft, **typed)
 
 
 def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """From glyphs to pages: text, style, layout, pages, file formats."""
 
+from jdiff.handwriting.drawing import draw_glyphs as draw_glyphs
+from jdiff.handwriting.drawing import draw_strokes as draw_strokes
 from jdiff.handwriting.formats import BLACK as BLACK
 from jdiff.handwriting.formats import WHITE as WHITE
 from jdiff.handwriting.formats import Colour as Colour
@@ -23,7 +25,6 @@ from jdiff.handwriting.manuscript import GAP as GAP
 from jdiff.handwriting.manuscript import STROKE_PEN as STROKE_PEN
 from jdiff.handwriting.manuscript import StrokeLayout as StrokeLayout
 from jdiff.handwriting.manuscript import animate_pen as animate_pen
-from jdiff.handwriting.manuscript import draw_strokes as draw_strokes
 from jdiff.handwriting.manuscript import place_strokes as place_strokes
 from jdiff.handwriting.manuscript import set_strokes as set_strokes
 from jdiff.handwriting.manuscript import stroke_page as stroke_page

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdiff.handwriting.drawing import draw_strokes
 from jdiff.handwriting.ink import ASCENT
 from jdiff.handwriting.layout import (
     BEARING,
@@ -45,9 +46,6 @@ _MOST = 0.7
 _BAND = 0.1  # of height, in which that is looked at
 _LOWEST, _NUM_BANDS = -1.5, 48
 _REACH = 2  # bands up and down in which lines keep their distance
-
-_OVERSAMPLING = 4
-_DOT = 1.3  # pens across a dot
 
 
 class StrokeLayout(NamedTuple):
@@ -206,46 +204,6 @@ def _pen_frames(page: Page, num_frames: int) -> Iterator[np.ndarray]:
         part = _cut(strokes, page.pen_width, total * k / num_frames)
         yield on_paper(draw_strokes(part, page.pen_width, *page.image.shape))
     yield page.image
-
-
-def draw_strokes(
-    strokes: Sequence[np.ndarray], pen: float, height: int, width: int
-) -> np.ndarray:
-    """Returns strokes as ink, uint8[H, W], 255 where it is.
-
-    Args:
-        strokes: points (x, y) in pixels, y down, float[n, 2]; one point is a dot.
-        pen: thickness of a line in pixels.
-        height: H.
-        width: W.
-    """
-    from PIL import Image, ImageDraw
-
-    scale = _OVERSAMPLING
-    page = np.zeros((height, width), np.uint8)
-    for stroke in strokes:
-        radius = pen / 2 * (_DOT if len(stroke) == 1 else 1.0)
-        low = np.floor(stroke.min(0) - radius - 1).astype(int).clip(0)
-        high = np.ceil(stroke.max(0) + radius + 1).astype(int)
-        high = np.minimum(high, (width, height))
-        if (high <= low).any():
-            continue
-        size = tuple((scale * (high - low)).tolist())
-        image = Image.new("L", size)
-        # Pixels are numbered by their middle.
-        line = [(x, y) for x, y in ((stroke - low) * scale - 0.5).tolist()]
-        _draw_line(ImageDraw.Draw(image), line, radius * scale)
-        small = image.resize(tuple((high - low).tolist()), Image.Resampling.BOX)
-        window = page[low[1] : high[1], low[0] : high[0]]
-        np.maximum(window, np.asarray(small), out=window)
-    return page
-
-
-def _draw_line(draw, line, radius) -> None:
-    if len(line) > 1:
-        draw.line(line, fill=255, width=max(1, round(2 * radius)))
-    for x, y in line:  # round joints and ends
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=255)
 
 
 def _noise_frames(layout: StrokeLayout, path) -> Iterator[np.ndarray]:

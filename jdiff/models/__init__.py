@@ -29,6 +29,7 @@ from jdiff.models.pen import NUM_QUALITIES as NUM_QUALITIES
 from jdiff.models.pen import Hand as Hand
 from jdiff.models.pen import PenModel as PenModel
 from jdiff.models.pen import build_pen as build_pen
+from jdiff.models.pen import check_no_strokes as check_no_strokes
 from jdiff.models.pen import draw_hand as draw_hand
 from jdiff.models.pen import find_pen as find_pen
 from jdiff.models.pen import gaps_between as gaps_between

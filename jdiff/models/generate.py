@@ -147,10 +147,10 @@ def check_guidance(guidance: float) -> None:
 
 
 def default_solver(
-    model: Model,
+    model: Any,
 ) -> Callable[[schedules.Schedule], sampling.Solver]:
     """Returns the solver that a model is sampled with unless another is named."""
-    return consistency if model.distilled else solvers.unipc
+    return consistency if getattr(model, "distilled", False) else solvers.unipc
 
 
 def _batches(sample_batch, key, labels, styles, batch_size):

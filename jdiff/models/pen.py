@@ -76,10 +76,15 @@ class _Static(NamedTuple):
 
 
 class Hand(NamedTuple):
-    """Who writes: a code, float[E], and neatness in [0, 1], where 1 is a teacher's."""
+    """Who writes; `generate_strokes` takes a hand for all characters or one for each.
+
+    Attributes:
+        code: float[E], or float[N, E].
+        neatness: in [0, 1], where 1 is a teacher's; or float[N].
+    """
 
     code: np.ndarray
-    neatness: float
+    neatness: float | np.ndarray
 
 
 def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
@@ -140,7 +145,7 @@ def generate_strokes(
         key: random key.
         model: from `load_pen`.
         labels: int[N], each in [0, len(model.classes)).
-        hand: from `draw_hand`.
+        hand: from `draw_hand`; or N of them, stacked.
         num_steps: solver steps, in [1, T] or what the grid allows.
         guidance: 0 ignores character and hand, 1 follows them, more exaggerates.
         solver: schedule -> Solver, e.g. `ddim`.
@@ -165,15 +170,20 @@ def generate_strokes(
     static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
     plan = static, solver, num_draws, with_path
     tables = model.params, model.schedule, times, np.float32(guidance)
-    code = np.asarray(hand.code, np.float32), np.float32(hand.neatness)
-    return _batches(key, labels, code, tables, plan, batch_size)
+    code, neatness = (np.asarray(array, np.float32) for array in hand)
+    hands = Hand(
+        np.broadcast_to(code, (len(labels), code.shape[-1])),
+        np.broadcast_to(neatness, len(labels)),
+    )
+    return _batches(key, labels, hands, tables, plan, batch_size)
 
 
-def _batches(key, labels, hand, tables, plan, batch_size):
+def _batches(key, labels, hands, tables, plan, batch_size):
     for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
-        rows = labels[np.minimum(index, len(labels) - 1)]
-        result = _draw_batch(key, index, rows, hand, tables, plan)
+        rows = np.minimum(index, len(labels) - 1)
+        hand = Hand(*(array[rows] for array in hands))
+        result = _draw_batch(key, index, labels[rows], hand, tables, plan)
         left = min(batch_size, len(labels) - start)
         yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
 
@@ -182,15 +192,15 @@ def _batches(key, labels, hand, tables, plan, batch_size):
 def _draw_batch(key, index, labels, hand, tables, plan):
     params, schedule, times, guidance = tables
     model, solver, num_draws, with_path = plan
-    code, neatness = hand
-    null = jnp.full(len(code) + NUM_QUALITIES, jnp.nan)
+    null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan)
 
     def denoiser(condition):
         return sampling.make_denoiser(
             model.apply, params, schedule, model.prediction, condition, clip=None
         )
 
-    def draw(key, label):
+    def draw(key, label, hand):
+        code, neatness = hand
         key_style, key_x = jax.random.split(key)
         # Nobody's letters are all alike: the less neat, the less even.
         uneven = (1.0 - neatness) * jax.random.normal(key_style, (NUM_QUALITIES - 1,))
@@ -202,14 +212,14 @@ def _draw_batch(key, index, labels, hand, tables, plan):
         )
         return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
 
-    def one(index, label):
+    def one(index, label, hand):
         keys = jax.random.split(jax.random.fold_in(key, index), num_draws)
-        draws = jax.vmap(draw, (0, None))(keys, label)
+        draws = jax.vmap(draw, (0, None, None))(keys, label, hand)
         read = jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label]
         best = jax.tree.map(lambda leaf: leaf[jnp.argmax(read)], draws)
         return best if with_path else best._replace(path=best.path[:0])
 
-    return jax.vmap(one)(index, labels)
+    return jax.vmap(one)(index, labels, hand)
 
 
 @functools.cache
@@ -275,13 +285,24 @@ def find_pen(model: Any) -> PenModel | None:
     """
     if isinstance(model, PenModel):
         return model
-    if model == NAME or not isinstance(model, str | Path):
-        return load_pen() if model == NAME else None
+    if not isinstance(model, str | Path):
+        return None
+    if str(model) == NAME:
+        return load_pen()
     path = Path(model) / "weights.safetensors" if Path(model).is_dir() else Path(model)
     # What is no file is the name, or the mistake, of another kind of model.
     if not path.is_file() or storage.load_weights(path)[1].get("model") != NAME:
         return None
     return load_pen(path)
+
+
+def check_no_strokes(**options: float | None) -> None:
+    """Raises a ValueError if an option of strokes is given to a model of images."""
+    used = [name for name, value in options.items() if value is not None]
+    if used:
+        raise ValueError(
+            f"the model draws no strokes (pen does), got {', '.join(used)}."
+        )
 
 
 def load_pen(path: str | Path = NAME) -> PenModel:

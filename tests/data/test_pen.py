@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jdiff.data import DataError, read_pen
+from jdiff.data import DataError, holds_strokes, read_pen, save_pen
 
 ARRAYS = {
     "points": np.array([[0, 0], [0, 256], [10, 384], [0, 0], [256, 0]], np.int16),
@@ -37,6 +37,33 @@ def test_characters_come_with_their_strokes(path):
     np.testing.assert_allclose(second[0], [[0, 0], [1, 0]])
     assert pen.labels.tolist() == [ord("i") - 33, ord("-") - 33]
     assert pen.lines[0] != pen.lines[1]
+
+
+def test_what_is_saved_is_read(path, tmp_path):
+    np.savez_compressed(path, **ARRAYS)
+    pen = read_pen(path)
+    save_pen(tmp_path / "again.npz", pen)
+    assert holds_strokes(tmp_path / "again.npz")
+    again = read_pen(tmp_path / "again.npz")
+    for before, after in zip(pen.strokes, again.strokes, strict=True):
+        for a, b in zip(before, after, strict=True):
+            np.testing.assert_array_equal(a, b)
+    for a, b in zip(pen[1:], again[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_strokes_beyond_the_format_are_not_saved(path, tmp_path):
+    np.savez_compressed(path, **ARRAYS)
+    pen = read_pen(path)
+    far = pen._replace(strokes=[pen.strokes[0], [np.full((1, 2), 200.0)]])
+    with pytest.raises(ValueError, match="points must fit int16"):
+        save_pen(tmp_path / "far.npz", far)
+    assert not (tmp_path / "far.npz").exists()
+
+
+def test_a_file_of_images_holds_no_strokes(path):
+    np.savez(path, images=np.zeros((1, 28, 28), np.uint8), chars=["a"])
+    assert not holds_strokes(path)
 
 
 @pytest.mark.parametrize(

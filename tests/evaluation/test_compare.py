@@ -566,6 +566,19 @@ def test_the_command_draws_samples_with_weights(folder, capsys):
     assert sum(whole["num_samples"].values()) == 130
 
 
+def test_strokes_are_drawn_for_the_judges(folder, capsys):
+    letters = jdiff.data.EMNIST_CHARS
+    options = f"--model pen --steps 1 --draws 1 --num 3 --chars {letters}"
+    main(["sample", *options.split(), "--out", "strokes.npz"])
+    options = "--reference real.npz --fast --steps 1 --num 186 --out w.json"
+    for samples in ("strokes.npz", "pen"):
+        main(["evaluate", samples, *options.split()])
+        assert "186 samples" in capsys.readouterr().out
+        whole = json.loads((folder / "w.json").read_text())
+        # One step draws poorly, yet far better than chance, which is 1 in 47.
+        assert whole["samples"]["legibility"]["plain"]["strict"]["value"] > 0.2
+
+
 def files_in(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 

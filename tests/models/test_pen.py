@@ -81,6 +81,14 @@ def test_the_hand_matters(model):
     assert np.abs(draw(model, [5], hand=a) - draw(model, [5], hand=b)).max() > 1e-3
 
 
+def test_each_character_may_have_a_hand_of_its_own(model):
+    a, b = (models.draw_hand(model, seed, 0.5) for seed in (0, 1))
+    both = models.Hand(*map(np.stack, zip(a, b, strict=True)))
+    x_0 = draw(model, [5, 6], hand=both)
+    np.testing.assert_array_equal(x_0[0], draw(model, [5, 6], hand=a)[0])
+    np.testing.assert_array_equal(x_0[1], draw(model, [5, 6], hand=b)[1])
+
+
 def test_a_path_ends_in_its_character(model):
     hand = models.draw_hand(model, 0)
     options = {"num_steps": 3, "num_draws": 2, "with_path": True}
