@@ -69,6 +69,7 @@ def write(
     margin: float = MARGIN,
     align: Alignment = FLUSH_LEFT,
     jitter: float | None = None,
+    pen_width: float | None = None,
     neatness: float | None = None,
     draws: int | None = None,
     animate: bool = False,
@@ -81,6 +82,7 @@ def write(
 
     Args:
         text: what to write, at most 10,000 characters; "\n" begins a new line.
+            Typographic characters are written as those of a keyboard.
         model: a model, a file of weights, or the name of weights that ship: "pen",
             which draws strokes, "latent", "unet", "distilled" or "mixture". Up to 4
             steps, "latent" means "distilled" unless a solver or guidance is given.
@@ -105,6 +107,8 @@ def write(
         jitter: how far a glyph may stray from its line, in heights of a capital,
             [0, 0.1]; 0 is a ruler. By default 0.06, and 0 of strokes, which stray
             themselves.
+        pen_width: thickness of a line, in heights of a capital, (0, 0.5]; by default
+            about 0.11, as `weight` says.
         neatness: of a hand that writes strokes, from a doctor's, 0, to a teacher's, 1;
             by default 1.
         draws: of each character of strokes, the best of which is written, >= 1; by
@@ -124,9 +128,11 @@ def write(
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}.")
     layout: dict[str, Any] = {"cap_height": size, "width": width, "height": height}
-    layout |= {"margin": margin} | ({} if jitter is None else {"jitter": jitter})
+    optional = {"jitter": jitter, "pen": pen_width}
+    layout |= {"margin": margin}
+    layout |= {name: value for name, value in optional.items() if value is not None}
     pen = models.find_pen(model)
-    text = text if pen is None else handwriting.to_ascii(text)
+    text = handwriting.to_ascii(text)
     handwriting.check_page(text, **layout)
     layout |= {"align": align}
     given = (slant, weight, letter_width, roundness)
@@ -137,7 +143,8 @@ def write(
     if pen is not None:
         hand_seed = seed if style_seed is None else style_seed
         neatness = models.NEATNESS if neatness is None else neatness
-        labels = handwriting.encode(text, pen.classes)
+        spelled = list(map(handwriting.spell, text.translate(handwriting.BLANKS)))
+        labels = handwriting.encode("".join(spelled), pen.classes)
         batches = models.generate_strokes(
             key,
             pen,
@@ -152,9 +159,10 @@ def write(
         )
         if progress is not None:
             batches = progress(batches, len(labels))
-        layout["gaps"] = models.gaps_between(pen, labels, handwriting.GAP)
+        letters = np.cumsum([0, *map(len, spelled)])
+        layout["gaps"] = models.gaps_between(pen, labels[letters[:-1]], handwriting.GAP)
         times = np.asarray(grid(pen.schedule, steps))[frames] if animate else None
-        return _stroke_page(text, batches, given, layout, frames, times)
+        return _stroke_page(text, batches, letters, given, layout, frames, times)
     models.check_no_strokes(neatness=neatness, draws=draws)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
@@ -180,8 +188,8 @@ def write(
         batches = progress(batches, len(labels))
     glyphs, path = _to_bytes(batches, frames if animate else None)
     if style is not None:
-        pen = PEN * PEN_OF_WEIGHT ** style[STYLES.index("weight")]
-        layout |= {"pen": pen}
+        weight = style[STYLES.index("weight")]
+        layout = {"pen": PEN * PEN_OF_WEIGHT**weight} | layout
     return handwriting.glyph_page(
         handwriting.typeset(text, glyphs, **layout),
         glyphs,
@@ -193,12 +201,23 @@ def write(
 def _stroke_page(
     text: str,
     batches: Iterable[Sample],
+    letters: np.ndarray,
     style: tuple[float | None, ...],
     layout: dict[str, Any],
     frames: np.ndarray,
     times: np.ndarray | None,
 ) -> Page:
-    """Returns the page of characters of strokes, in a hand that style changes."""
+    """Returns the page of characters of strokes, in a hand that style changes.
+
+    Args:
+        text: as `to_ascii` returns it.
+        batches: of the characters that are drawn.
+        letters: where these of each character of the text begin, and N, int[n + 1].
+        style: slant, weight, letter width and roundness, as they were given.
+        layout: for `set_strokes`.
+        frames: which states of a path to show.
+        times: the step that each shows; None without an animation.
+    """
     slant, weight, width, roundness = (value or 0.0 for value in style)
     restyle = functools.partial(
         handwriting.restyle,
@@ -211,15 +230,25 @@ def _stroke_page(
     def decode(array, finished=None):
         return list(map(restyle, handwriting.decode_strokes(array, finished)))
 
+    chars = text.translate(handwriting.BLANKS)
+    parts = list(zip(chars, letters[:-1], letters[1:], strict=True))
+
+    def join(drawn):
+        return [
+            handwriting.join_marks(char, drawn[start:stop], finished[start:stop])
+            for char, start, stop in parts
+        ]
+
     samples = list(batches)
     arrays = np.concatenate([batch.x_0 for batch in samples])
-    glyphs = list(map(decode, arrays))
-    pen = handwriting.STROKE_PEN * PEN_OF_WEIGHT**weight
-    placed = handwriting.set_strokes(text, glyphs, pen=pen, **layout)
+    finished = list(map(decode, arrays))
+    glyphs = join(finished)
+    layout = {"pen": handwriting.STROKE_PEN * PEN_OF_WEIGHT**weight} | layout
+    placed = handwriting.set_strokes(text, glyphs, **layout)
     if times is None:
         return handwriting.stroke_page(placed, glyphs)
     paths = np.concatenate([batch.path[:, frames] for batch in samples])
-    path = [list(map(decode, states, arrays)) for states in paths.swapaxes(0, 1)]
+    path = [join(list(map(decode, states, arrays))) for states in paths.swapaxes(0, 1)]
     return handwriting.stroke_page(placed, glyphs, path, times.tolist())
 
 

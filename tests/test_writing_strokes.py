@@ -70,7 +70,24 @@ def test_pasted_typography_is_written_as_ascii(weights):
 
 def test_what_has_no_ascii_sibling_is_named(weights):
     with pytest.raises(ValueError, match="U\\+4F60"):
-        write("\u4f60", weights)
+        write("a\u4f60", weights)
+    with pytest.raises(ValueError, match="U\\+597D"):
+        write("\u4f60\u597d", weights)
+
+
+def test_an_accent_is_drawn_with_the_letter(weights):
+    plain, accented = (write(text, weights) for text in ("aa", "a\u00e4"))
+    assert len(accented.strokes) > len(plain.strokes)
+    # However it was typed.
+    combining = write("aa\u0308", weights)
+    np.testing.assert_array_equal(accented.image, combining.image)
+    *_, last = write("a\u00e4", weights, animate=True).frames()
+    np.testing.assert_array_equal(last, accented.image)
+
+
+def test_a_pen_is_as_wide_as_asked(weights):
+    page = write("hi", weights, size=50.0, pen_width=0.2, weight=1.0)
+    assert page.pen_width == pytest.approx(10.0)
 
 
 def test_style_slants_widens_and_thickens(weights):
@@ -86,6 +103,7 @@ def test_style_slants_widens_and_thickens(weights):
     "options, message",
     [
         ({"neatness": 2.0}, r"neatness must be in \[0, 1\], got 2.0"),
+        ({"pen_width": 0.6}, r"pen must be in \(0, 0.5\], got 0.6"),
         ({"draws": 0}, "draws must be >= 1, got 0"),
         ({"slant": 4.0}, r"slant must be in \[-3, 3\], got 4.0"),
         ({"width": 10}, "width must be in"),

@@ -22,7 +22,7 @@ ALIGNMENTS = {
 # Of `jdiff.write`, each an option of the same name; None leaves it at its default.
 _ARGUMENTS = ["slant", "weight", "letter_width", "roundness", "style_seed"]
 _ARGUMENTS += ["seed", "steps", "guidance", "neatness", "draws"]
-_ARGUMENTS += ["width", "height", "size", "margin", "jitter"]
+_ARGUMENTS += ["width", "height", "size", "margin", "jitter", "pen_width"]
 
 
 def add_command(commands: Any) -> None:
@@ -43,6 +43,7 @@ def add_command(commands: Any) -> None:
     add("--margin", type=float, help="in heights of a capital; by default 0.6")
     add("--align", choices=ALIGNMENTS, default="left", help="of the lines")
     add("--jitter", type=float, help="0: letters stand on a ruler; by default 0.06")
+    add("--pen-width", type=float, help="in heights of a capital; by default 0.11")
     add("--ink", default="black", help="a colour, as navy or #102040")
     add("--paper", default="white", help="a colour, as ivory or #fff8e7")
     add("--transparent", action="store_true", help="no paper behind the ink")

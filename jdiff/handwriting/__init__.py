@@ -1,5 +1,7 @@
 """From glyphs to pages: text, style, layout, pages, file formats."""
 
+from jdiff.handwriting.accents import join_marks as join_marks
+from jdiff.handwriting.accents import spell as spell
 from jdiff.handwriting.drawing import draw_glyphs as draw_glyphs
 from jdiff.handwriting.drawing import draw_strokes as draw_strokes
 from jdiff.handwriting.formats import BLACK as BLACK
@@ -58,6 +60,7 @@ from jdiff.handwriting.svg import curve as curve
 from jdiff.handwriting.svg import save_stroke_svg as save_stroke_svg
 from jdiff.handwriting.svg import save_svg as save_svg
 from jdiff.handwriting.svg import trace_outlines as trace_outlines
+from jdiff.handwriting.text import BLANKS as BLANKS
 from jdiff.handwriting.text import decode as decode
 from jdiff.handwriting.text import encode as encode
 from jdiff.handwriting.text import to_ascii as to_ascii

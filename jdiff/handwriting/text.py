@@ -16,7 +16,13 @@ _SIBLINGS = {
     "\u00b7": "*",
     "\u00d7": "x",
     "\u2044": "/",
+    "\u00e6": "ae",
+    "\u00c6": "AE",
+    "\u0153": "oe",
+    "\u0152": "OE",
+    "\u00df": "ss",
 }
+_MAX_NAMED = 5  # of the characters that a model does not know
 BLANKS = str.maketrans("", "", " \t\r\n")  # a table for str.translate
 
 
@@ -24,12 +30,13 @@ def to_ascii(text: str) -> str:
     r"""Returns a text with typographic characters as those of a keyboard.
 
     Curly quotes, dashes, the ellipsis, no-break and other spaces, ligatures, full-width
-    letters; invisible marks are left out. What has no sibling stays.
+    letters; invisible marks are left out. What has no sibling stays, an accented letter
+    as one character.
 
     >>> to_ascii("\u201cFine\u201d \u2013 that\u2019s \ufb01ne\u2026")
     '"Fine" - that\'s fine...'
     """
-    return "".join(map(_to_ascii, text))
+    return "".join(map(_to_ascii, unicodedata.normalize("NFC", text)))
 
 
 def _to_ascii(char: str) -> str:
@@ -61,10 +68,12 @@ def encode(text: str, classes: Sequence[str]) -> np.ndarray:
     if not isinstance(classes, str):
         return _encode_names(text, classes)
     drawn = text.translate(BLANKS)
-    unknown = drawn.lstrip(classes)
+    unknown = [char for char in dict.fromkeys(drawn) if char not in classes]
     if unknown:
+        named = ", ".join(f"{c!r} (U+{ord(c):04X})" for c in unknown[:_MAX_NAMED])
+        more = ", ..." * (len(unknown) > _MAX_NAMED)
         raise ValueError(
-            f"cannot write {unknown[0]!r} (U+{ord(unknown[0]):04X}); "
+            f"cannot write {named}{more}; "
             f"this model writes spaces and {_ranges(classes)}."
         )
     if not drawn:
