@@ -79,6 +79,12 @@ def read_npz(path: str | Path) -> Dataset:
             shape. Pickled objects are never loaded.
     """
     arrays = storage.read_arrays(path, ("images", "labels", "chars"))
+    # NumPy takes any number for a character, and fails where it is used.
+    with storage.reading(path, "an .npz file of images"):
+        return _dataset(arrays, path)
+
+
+def _dataset(arrays: dict[str, np.ndarray], path: str | Path) -> Dataset:
     images = arrays.get("images", np.zeros(0))
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         got = f"{images.dtype} {list(images.shape)}" if "images" in arrays else "none"

@@ -238,6 +238,7 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
     damages = []
     for folder in folders:
         try:
+            _check_files(folder)
             found = read(folder)
         except WeightsError:
             raise
@@ -256,6 +257,13 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
         f"checkpoints in {directory} must be whole and of the network that reads "
         f"them, got none: {', '.join(damages)}."
     )
+
+
+def _check_files(folder: Path) -> None:
+    """Raises ValueError for what is no regular file: reading might never end."""
+    for path in folder.rglob("*"):
+        if not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path.name} is no regular file")
 
 
 def _read_items(folder: Path, items: dict[str, Any]) -> Any:

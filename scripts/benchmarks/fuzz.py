@@ -1,0 +1,222 @@
+"""Tries thousands of bad inputs, or of signals, and says what became of them.
+
+    python scripts/benchmarks/fuzz.py --minutes 60
+    python scripts/benchmarks/fuzz.py --areas npz weights --tries 10000
+    python scripts/benchmarks/fuzz.py --areas npz --only 1234
+    python scripts/benchmarks/fuzz.py --signals 400
+
+Seed, area and number decide an input, so that one can be tried again, with `--only`,
+which shows its traceback. The inputs of an area are tried in one process after
+another, so that a crash or a hang costs one input. Exit code 1 if anything fell.
+"""
+
+import argparse
+import contextlib
+import os
+import queue
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import fuzz_signals
+from command import check_positive, make_parser, run, save_json
+
+# Seconds after which an input hangs. Where programs are compiled and trained, more.
+LIMITS = {"commands": 60.0, "training": 120.0}
+LIMIT = 10.0
+STARTING = 300.0  # seconds that a process may take before its first input
+COLUMNS = [
+    "tried",
+    "accepted",
+    "refused",
+    "traceback",
+    "wrong",
+    "hang",
+    "crash",
+    "draft",
+]
+FALLEN = COLUMNS[3:]
+SHOWN = 5  # of what fell in an area
+
+
+def parse() -> argparse.Namespace:
+    """Returns the options of the command line."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--minutes", type=float, default=10.0, help="for all areas together")
+    add("--tries", type=int, default=10**9, help="at most, for each area")
+    add("--areas", nargs="+", help="by default all")
+    add("--seed", type=int, default=0)
+    add("--only", type=int, help="try this one again, here")
+    add("--signals", type=int, help="in place of inputs, so many signals")
+    add("--out", type=Path, help="F.json, the table")
+    add("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def try_here(area: str, seed: int, number: int, attempt, folder: Path) -> str:
+    """Returns the verdict on one input; an error that nobody foresaw is printed."""
+    import fuzz_areas
+
+    verdict = "accepted"
+    try:
+        attempt(random.Random(f"{seed} {area} {number}"))
+    except (ValueError, OSError):
+        verdict = "refused"
+    except fuzz_areas.Wrong:
+        verdict = "wrong"
+        traceback.print_exc()
+    except BaseException:
+        verdict = "traceback"
+        traceback.print_exc()
+    for draft in folder.rglob(".jdiff-*"):
+        verdict = "draft"
+        draft.unlink()
+    return verdict
+
+
+def work(area: str, seed: int, numbers: Iterator[int]) -> None:
+    """Tries inputs in this process; reports each on stdout, before and after."""
+    # What jdiff prints, also from C, is no report.
+    report = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    import fuzz_areas
+
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        attempt = fuzz_areas.AREAS[area](Path(folder))
+        for number in numbers:
+            print("begin", number, file=report)
+            verdict = try_here(area, seed, number, attempt, Path(folder))
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print("end", number, verdict, peak, file=report)
+        os.chdir("/")
+
+
+class Worker:
+    """A process that tries inputs, and a thread that reads its reports."""
+
+    def __init__(self, area: str, seed: int, first: int, last: int, log: Path):
+        argv = [sys.executable, __file__, "--areas", area, "--seed", str(seed)]
+        argv += ["--worker", str(first), str(last)]
+        self.log = log.open("ab")
+        self.process = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=self.log, text=True
+        )
+        self.reports: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        for line in self.process.stdout:
+            self.reports.put(line)
+        self.reports.put(None)
+
+    def stop(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> dict:
+    """Returns the counts of an area, its peak memory, and what fell."""
+    began, counts, fallen, peak = time.monotonic(), Counter(), [], 0
+    limit, first = LIMITS.get(area, LIMIT), 0
+    while first < args.tries and time.monotonic() - began < seconds:
+        worker = Worker(area, args.seed, first, args.tries, log)
+        current, wait = None, STARTING
+        while time.monotonic() - began < seconds or current is not None:
+            verdict, line = "crash", None
+            try:
+                line = worker.reports.get(timeout=wait)
+            except queue.Empty:
+                verdict = "hang"
+            if line is None:
+                is_done = verdict == "crash" and worker.process.wait() == 0
+                if current is None and not is_done:
+                    raise ValueError(f"the area {area} does not start, see {log}.")
+                if not is_done:
+                    counts["tried"] += 1
+                    counts[verdict] += 1
+                    fallen.append((current, verdict))
+                    first = current + 1
+                break
+            kind, number, *rest = line.split()
+            if kind == "begin":
+                current, wait = int(number), limit
+                continue
+            first, current, wait = int(number) + 1, None, limit
+            counts["tried"] += 1
+            counts[rest[0]] += 1
+            peak = max(peak, int(rest[1]))
+            if rest[0] in FALLEN:
+                fallen.append((int(number), rest[0]))
+        worker.stop()
+    return {"counts": dict(counts), "peak_mb": peak, "fallen": fallen}
+
+
+def show(results: dict[str, dict]) -> None:
+    """Prints the table, and the numbers of what fell."""
+    print(f"{'':12s}" + "".join(f"{name:>11s}" for name in [*COLUMNS, "peak MB"]))
+    for area, result in results.items():
+        counts = [result["counts"].get(name, 0) for name in COLUMNS]
+        cells = "".join(f"{n:11,d}" for n in [*counts, result["peak_mb"]])
+        print(f"{area:12s}{cells}")
+    for area, result in results.items():
+        for number, verdict in result["fallen"][:SHOWN]:
+            print(f"{area} {verdict}: --areas {area} --only {number}")
+
+
+def main() -> None:
+    """Runs the areas, or the signals, and prints the table."""
+    args = parse()
+    if args.worker:
+        return work(args.areas[0], args.seed, iter(range(*args.worker)))
+    check_positive(args, "tries")
+    if args.signals:
+        results = {"signals": fuzz_signals.send_signals(args.signals, args.seed)}
+    else:
+        results = run_areas(args)
+    if results is None:
+        return None
+    if args.out:
+        save_json(args.out, results)
+    if any(result["fallen"] for result in results.values()):
+        sys.exit(1)
+
+
+def run_areas(args: argparse.Namespace) -> dict[str, dict] | None:
+    """Returns the results by area; None after a single input."""
+    import fuzz_areas
+
+    areas = args.areas or list(fuzz_areas.AREAS)
+    unknown = set(areas) - set(fuzz_areas.AREAS)
+    if unknown:
+        known = ", ".join(fuzz_areas.AREAS)
+        raise ValueError(f"--areas must be of {known}, got {', '.join(unknown)}.")
+    if args.only is not None:
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+            attempt = fuzz_areas.AREAS[areas[0]](Path(folder))
+            print(try_here(areas[0], args.seed, args.only, attempt, Path(folder)))
+            os.chdir("/")
+        return None
+    log = Path(tempfile.gettempdir()) / f"fuzz-{os.getpid()}.log"
+    results = {}
+    for area in areas:
+        with contextlib.suppress(KeyboardInterrupt):
+            seconds = 60.0 * args.minutes / len(areas)
+            results[area] = run_area(area, args, seconds, log)
+    show(results)
+    print(f"tracebacks are in {log}")
+    return results
+
+
+if __name__ == "__main__":
+    run(main)
