@@ -16,6 +16,7 @@ from jdiff.data.glyphs import PRINTABLE_CHARS as PRINTABLE_CHARS
 from jdiff.data.glyphs import glyphs as glyphs
 from jdiff.data.glyphs import printable as printable
 from jdiff.data.glyphs import seed_of
+from jdiff.data.pen import HELD_BACK as HELD_BACK
 from jdiff.data.pen import PEN_CHARS as PEN_CHARS
 from jdiff.data.pen import Pen as Pen
 from jdiff.data.pen import holds_strokes as holds_strokes
