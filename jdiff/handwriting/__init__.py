@@ -23,6 +23,7 @@ from jdiff.handwriting.layout import Alignment as Alignment
 from jdiff.handwriting.layout import Layout as Layout
 from jdiff.handwriting.layout import check_page as check_page
 from jdiff.handwriting.layout import typeset as typeset
+from jdiff.handwriting.manuscript import CAP_HEIGHT as CAP_HEIGHT
 from jdiff.handwriting.manuscript import GAP as GAP
 from jdiff.handwriting.manuscript import STROKE_PEN as STROKE_PEN
 from jdiff.handwriting.manuscript import StrokeLayout as StrokeLayout

@@ -2,18 +2,24 @@
 
     apt-get install tesseract-ocr fonts-breip fonts-comic-neue fonts-dkg-handwriting \
         fonts-klee fonts-rufscript
-    python scripts/benchmarks/read_pages.py --model latent unet mixture
+    python scripts/benchmarks/read_pages.py --model pen latent --hands pen-train.npz
 
 writes five texts with each model and seed, as `jdiff write --width 700` does, and with
 five open handwriting fonts, from tidy to casual. Each page is enlarged twice, which
 tesseract expects, and read. Printed are character error rates: the edit distance to the
 text divided by its length, for letters of any case and as they are. Line ends count as
 spaces. One step is that of the distilled model: --model latent --steps 1.
+
+--texts ordinary takes the fifty texts of ordinary.txt: letters, addresses, sums.
+--hands adds people: the texts, set in the same way with characters of held-back hands
+(`jdiff.data.HELD_BACK`), and lines as they were written. Where the blanks of a line
+were is not known, so these are read without.
 """
 
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +28,20 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 import jdiff
+from jdiff import data, handwriting, models, writing
 
-TEXTS = (
-    "The quick brown fox jumps over the lazy dog near the river bank",
-    "Dear Anna thank you for the letter and the five pictures of your garden",
-    "Pack my box with six dozen liquor jugs before the train leaves at 7",
-    "We met in May 1998 and walked along the harbour until the rain began",
-    "Every morning the baker opens his shop at half past 6 and sells bread",
-)
+TEXTS = {
+    "five": (
+        "The quick brown fox jumps over the lazy dog near the river bank",
+        "Dear Anna thank you for the letter and the five pictures of your garden",
+        "Pack my box with six dozen liquor jugs before the train leaves at 7",
+        "We met in May 1998 and walked along the harbour until the rain began",
+        "Every morning the baker opens his shop at half past 6 and sells bread",
+    ),
+    "ordinary": tuple(
+        Path(__file__).with_name("ordinary.txt").read_text().splitlines()
+    ),
+}
 # Package in Debian, and the file in it.
 FONTS = {
     "fonts-breip": "Breip.ttf",
@@ -42,6 +54,10 @@ FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
 WIDTH = 700
 CAP_HEIGHT = 44
 MARGIN = 30
+NUM_HANDS = 10  # of people
+# Of a line as it was written: characters, and the gap between them in heights of an x.
+# Who leaves more has written letters into cells, not words.
+LEAST_LENGTH, WIDEST_GAP = 10, 0.7
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,7 +65,12 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--model", nargs="+", default=["latent"], help="names, or files of weights"
     )
-    parser.add_argument("--seeds", type=int, default=4, help="seeds of each model")
+    parser.add_argument("--texts", choices=TEXTS, default="five")
+    parser.add_argument(
+        "--hands", type=Path, help="FILE.npz of pen strokes: people, too"
+    )
+    parser.add_argument("--seeds", type=int, default=10, help="seeds of each model")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--out", type=Path, help="a JSON file for all that was read")
     args = parser.parse_args(argv)
@@ -60,9 +81,15 @@ def main(argv: list[str] | None = None) -> None:
             "tesseract-ocr."
         )
     fonts = find_fonts()
-    pages = {package: draw_with_font(path) for package, path in fonts.items()}
+    texts = TEXTS[args.texts]
+    pages = {package: draw_with_font(path, texts) for package, path in fonts.items()}
+    if args.hands:
+        pen = data.read_pen(args.hands)
+        pages["people, set as pages"] = draw_with_people(pen, texts)
+        pages["people, as written"] = draw_lines(pen)
+    seeds = range(args.first_seed, args.first_seed + args.seeds)
     for model in args.model:
-        pages[model] = draw_with_model(model, args.seeds, args.steps)
+        pages[model] = draw_with_model(model, texts, seeds, args.steps)
     result = {name: read_all(drawn, name) for name, drawn in pages.items()}
     print(f"{'':24}{'any case':>12}{'with case':>12}{'pages':>8}")
     for name, read in result.items():
@@ -91,13 +118,13 @@ def find_fonts() -> dict[str, Path]:
     return {package: files[name] for package, name in FONTS.items()}
 
 
-def draw_with_font(path: Path) -> list[tuple[str, np.ndarray]]:
+def draw_with_font(path: Path, texts: Sequence[str]) -> list[tuple[str, np.ndarray]]:
     """Returns (text, page uint8[H, W]) of each text, with capitals 44 pixels high."""
     trial = ImageFont.truetype(str(path), 200)
     left, top, right, bottom = trial.getbbox("H")
     font = ImageFont.truetype(str(path), round(200 * CAP_HEIGHT / (bottom - top)))
     pages = []
-    for text in TEXTS:
+    for text in texts:
         lines = wrap(text, font)
         pitch = round(1.8 * CAP_HEIGHT)
         page = Image.new("L", (WIDTH, 2 * MARGIN + pitch * len(lines)), 255)
@@ -119,14 +146,86 @@ def wrap(text: str, font: ImageFont.FreeTypeFont) -> list[str]:
     return lines
 
 
-def draw_with_model(model: str, num_seeds: int, steps: int):
+def draw_with_model(model: str, texts: Sequence[str], seeds: range, steps: int):
     """Returns (text, page uint8[H, W]) of each text and seed."""
     pages = []
-    for seed in tqdm(range(num_seeds), desc=model):
-        for text in TEXTS:
+    for seed in tqdm(seeds, desc=model):
+        for text in texts:
             page = jdiff.write(text, model, seed=seed, steps=steps, width=WIDTH)
             pages.append((text, page.image))
     return pages
+
+
+def draw_with_people(pen: data.Pen, texts: Sequence[str]):
+    """Returns (text, page uint8[H, W]) of texts in the hands of people.
+
+    A page has characters of one hand, drawn at random; a hand that lacks one is left
+    out.
+    """
+    model = models.load_pen()
+    pages = []
+    for text in texts:
+        drawn = text.replace(" ", "")
+        labels = handwriting.encode(drawn, data.PEN_CHARS)
+        gaps = models.gaps_between(model, labels, handwriting.GAP)
+        hands = [
+            writer
+            for writer in data.HELD_BACK
+            if not set(labels) - set(pen.labels[_rows_of(pen, writer)])
+        ]
+        for writer in hands[:NUM_HANDS]:
+            random, rows = np.random.default_rng(writer), _rows_of(pen, writer)
+            chosen = [random.choice(rows[pen.labels[rows] == k]) for k in labels]
+            glyphs = [_redraw(pen.strokes[row]) for row in chosen]
+            layout = handwriting.set_strokes(text, glyphs, width=WIDTH, gaps=gaps)
+            pages.append((text, handwriting.stroke_page(layout, glyphs).image))
+    return pages
+
+
+def _rows_of(pen: data.Pen, writer: int) -> np.ndarray:
+    """Returns which characters of a hand `jdiff write` could have drawn, int[n]."""
+    few = np.array([len(strokes) <= handwriting.MAX_STROKES for strokes in pen.strokes])
+    return np.flatnonzero((pen.writers == writer) & pen.has_baseline & few)
+
+
+def _redraw(strokes):
+    """Returns the strokes of a character as `jdiff write` draws its own."""
+    decoded = handwriting.decode_strokes(handwriting.encode_strokes(strokes))
+    return [handwriting.restyle(stroke, reach=writing.REACH) for stroke in decoded]
+
+
+def draw_lines(pen: data.Pen):
+    """Returns (text, page uint8[H, W]) of lines as held-back hands wrote them."""
+    unit = CAP_HEIGHT / handwriting.CAP_HEIGHT
+    width_of_pen = handwriting.STROKE_PEN * CAP_HEIGHT
+    pages = []
+    for writer in data.HELD_BACK:
+        rows = np.flatnonzero((pen.writers == writer) & pen.has_baseline)
+        lines = [rows[pen.lines[rows] == line] for line in np.unique(pen.lines[rows])]
+        lines = [line for line in lines if is_running(pen, line)][:NUM_HANDS]
+        for line in lines:
+            strokes = [
+                unit * (stroke + [pen.x[row], 0.0]) * [1.0, -1.0]
+                for row in line
+                for stroke in pen.strokes[row]
+            ]
+            points = np.concatenate(strokes)
+            low, high = points.min(0) - MARGIN, points.max(0) + MARGIN
+            width, height = np.ceil(high - low).astype(int)
+            placed = [stroke - low for stroke in strokes]
+            ink = handwriting.draw_strokes(placed, width_of_pen, height, width)
+            text = handwriting.decode(pen.labels[line], data.PEN_CHARS)
+            pages.append((text, 255 - ink))
+    return pages
+
+
+def is_running(pen: data.Pen, line: np.ndarray) -> bool:
+    """Returns whether characters int[n] are a line of words, not one of cells."""
+    if len(line) < LEAST_LENGTH:
+        return False
+    ends = [max(stroke[:, 0].max() for stroke in pen.strokes[row]) for row in line]
+    gaps = np.diff(pen.x[line]) - ends[:-1]
+    return bool(np.median(gaps) < WIDEST_GAP)
 
 
 def read_all(pages, name: str) -> list[dict[str, str]]:
@@ -153,8 +252,10 @@ def read(image: np.ndarray) -> str:
 def error_rates(text: str, found: str) -> tuple[float, float]:
     """Returns character error rates, of letters in any case and of letters as they are.
 
-    The edit distance (Levenshtein 1966) divided by the length of the text.
+    The edit distance (Levenshtein 1966) divided by the length of the text. Blanks count
+    if the text has some.
     """
+    found = found if " " in text else found.replace(" ", "")
     folded = edit_distance(text.lower(), found.lower()) / len(text)
     return folded, edit_distance(text, found) / len(text)
 
