@@ -42,9 +42,6 @@ SHEAR_OF_SLANT = 0.1
 STRETCH_OF_WIDTH = 1.07
 CALM_OF_ROUNDNESS = 0.3
 
-# People write taller ascenders than a line of type has room for.
-REACH = 0.85
-
 # More frames than this make an animation larger, not smoother.
 MAX_FRAMES = 41
 
@@ -224,7 +221,7 @@ def _stroke_page(
         slant=SHEAR_OF_SLANT * slant,
         width=STRETCH_OF_WIDTH**width,
         calm=handwriting.CALM * (1.0 + CALM_OF_ROUNDNESS * roundness),
-        reach=REACH,
+        reach=handwriting.REACH,
     )
 
     def decode(array, finished=None):

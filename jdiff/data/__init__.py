@@ -20,7 +20,7 @@ from jdiff.data.pen import HELD_BACK as HELD_BACK
 from jdiff.data.pen import PEN_CHARS as PEN_CHARS
 from jdiff.data.pen import Pen as Pen
 from jdiff.data.pen import holds_strokes as holds_strokes
-from jdiff.data.pen import read_pen as read_pen
+from jdiff.data.pen import read_pen_npz
 from jdiff.data.pen import save_pen as save_pen
 from jdiff.data.points import DENSITIES as DENSITIES
 from jdiff.data.points import Points as Points
@@ -31,6 +31,7 @@ from jdiff.data.stream import Source as Source
 from jdiff.data.stream import from_dataset as from_dataset
 from jdiff.data.stream import read_all as read_all
 from jdiff.data.stream import stream as stream
+from jdiff.data.unipen import read_unipen
 
 
 def load(
@@ -130,3 +131,17 @@ def load_points(source: str, num_points: int, seed: int = 0) -> tuple[Points, in
             f"{source} must hold points [N, 2], got {list(points.points.shape)}."
         )
     return points, num_classes
+
+
+def read_pen(path: str | Path) -> Pen:
+    """Returns the characters in an .npz file of pen strokes, or in UNIPEN's own files.
+
+    Args:
+        path: FILE.npz, see `jdiff.data.pen.read_pen_npz`; or a folder, see
+            `jdiff.data.unipen.read_unipen`.
+
+    Raises:
+        DataError: there is no such file, or it is of another kind.
+    """
+    is_folder = Path(path).expanduser().is_dir()
+    return read_unipen(path) if is_folder else read_pen_npz(path)

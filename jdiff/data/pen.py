@@ -54,7 +54,7 @@ _ARRAYS: dict[str, tuple[np.dtype, int]] = {
 }
 
 
-def read_pen(path: str | Path) -> Pen:
+def read_pen_npz(path: str | Path) -> Pen:
     """Returns the characters in an .npz file of pen strokes.
 
     The file holds points int16 [P, 2] (256 units are the height of an x),
@@ -97,7 +97,7 @@ def holds_strokes(path: str | Path) -> bool:
 
 
 def save_pen(path: str | Path, pen: Pen) -> None:
-    """Writes characters as an .npz file that `read_pen` reads, whole or not at all.
+    """Writes characters as an .npz file that `read_pen_npz` reads, whole or not at all.
 
     Coordinates are rounded to 1 / 256 of the height of an x; all lines are of one
     document.

@@ -41,6 +41,7 @@ from jdiff.handwriting.page import save_page as save_page
 from jdiff.handwriting.strokes import CALM as CALM
 from jdiff.handwriting.strokes import MAX_STROKES as MAX_STROKES
 from jdiff.handwriting.strokes import NUM_POINTS as NUM_POINTS
+from jdiff.handwriting.strokes import REACH as REACH
 from jdiff.handwriting.strokes import STROKE_SCALE as STROKE_SCALE
 from jdiff.handwriting.strokes import count_strokes as count_strokes
 from jdiff.handwriting.strokes import decode_strokes as decode_strokes

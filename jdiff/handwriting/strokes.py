@@ -22,6 +22,7 @@ MIDDLE = 0.6
 PEN_SCALE = 0.7  # how much the number of strokes counts beside their shape
 
 CALM = 0.045  # heights of an x over which tremor is smoothed away
+REACH = 0.85  # of tails and ascenders, taller than a line of type has room for
 _DOT = 0.12  # a stroke that reaches less far is a dot
 
 

@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 import jdiff
-from jdiff import data, handwriting, models, writing
+from jdiff import data, handwriting, models
 
 TEXTS = {
     "five": (
@@ -56,7 +56,7 @@ CAP_HEIGHT = 44
 MARGIN = 30
 NUM_HANDS = 10  # of people
 # Of a line as it was written: characters, and the gap between them in heights of an x.
-# Who leaves more has written letters into cells, not words.
+# Who leaves more, or none, has written letters into cells, not words.
 LEAST_LENGTH, WIDEST_GAP = 10, 0.7
 
 
@@ -191,7 +191,7 @@ def _rows_of(pen: data.Pen, writer: int) -> np.ndarray:
 def _redraw(strokes):
     """Returns the strokes of a character as `jdiff write` draws its own."""
     decoded = handwriting.decode_strokes(handwriting.encode_strokes(strokes))
-    return [handwriting.restyle(stroke, reach=writing.REACH) for stroke in decoded]
+    return [handwriting.restyle(stroke, reach=handwriting.REACH) for stroke in decoded]
 
 
 def draw_lines(pen: data.Pen):
@@ -225,7 +225,7 @@ def is_running(pen: data.Pen, line: np.ndarray) -> bool:
         return False
     ends = [max(stroke[:, 0].max() for stroke in pen.strokes[row]) for row in line]
     gaps = np.diff(pen.x[line]) - ends[:-1]
-    return bool(np.median(gaps) < WIDEST_GAP)
+    return bool(0.0 < np.median(gaps) < WIDEST_GAP)
 
 
 def read_all(pages, name: str) -> list[dict[str, str]]:
