@@ -28,7 +28,7 @@ from jdiff.handwriting.layout import (
     stray,
 )
 from jdiff.handwriting.page import MAX_BYTES, Page
-from jdiff.handwriting.strokes import resample
+from jdiff.handwriting.strokes import measure_length, resample
 from jdiff.handwriting.text import BLANKS
 from jdiff.images import on_paper
 
@@ -207,18 +207,20 @@ def _pen_frames(page: Page, num_frames: int) -> Iterator[np.ndarray]:
 
 
 def _noise_frames(layout: StrokeLayout, path) -> Iterator[np.ndarray]:
-    finished = sum(map(_extent, place_strokes(layout, path[-1])))
+    finished = sum(map(measure_length, place_strokes(layout, path[-1])))
     for glyphs in path:
         strokes = place_strokes(layout, glyphs)
         # A scribble is drawn with a finer pen: about as much ink as the text has.
-        share = np.clip(finished / max(sum(map(_extent, strokes)), 1e-6), 0.2, 1.0)
+        share = np.clip(
+            finished / max(sum(map(measure_length, strokes)), 1e-6), 0.2, 1.0
+        )
         pen = layout.pen * float(share)
         yield on_paper(draw_strokes(strokes, pen, layout.height, layout.width))
 
 
 def _length(stroke: np.ndarray, pen: float) -> float:
     """Returns how long the pen is at a stroke; lifting it takes time, too."""
-    return pen + float(np.hypot(*np.diff(stroke, axis=0).T).sum())
+    return pen + measure_length(stroke)
 
 
 def _cut(strokes: Sequence[np.ndarray], pen: float, length: float) -> list[np.ndarray]:
@@ -260,7 +262,7 @@ def _edges(glyph: Sequence[np.ndarray]) -> np.ndarray:
     points = [
         stroke
         if len(stroke) == 1
-        else resample(stroke, 2 + int(_extent(stroke) / 0.05))
+        else resample(stroke, 2 + int(measure_length(stroke) / 0.05))
         for stroke in glyph
     ]
     x, y = np.concatenate(points).T
@@ -270,7 +272,3 @@ def _edges(glyph: Sequence[np.ndarray]) -> np.ndarray:
         np.minimum.at(edges[0], band + reach, x)
         np.minimum.at(edges[1], band + reach, -x)
     return edges * [[1.0], [-1.0]]
-
-
-def _extent(stroke: np.ndarray) -> float:
-    return float(np.hypot(*np.diff(stroke, axis=0).T).sum())

@@ -91,6 +91,11 @@ def resample(stroke: np.ndarray, num: int) -> np.ndarray:
     return np.stack([np.interp(where, along, column) for column in stroke.T], 1)
 
 
+def measure_length(stroke: np.ndarray) -> float:
+    """Returns how long the line through points float[n, 2] is."""
+    return float(np.hypot(*np.diff(stroke, axis=0).T).sum())
+
+
 def restyle(
     stroke: np.ndarray,
     slant: float = 0.0,
@@ -121,7 +126,7 @@ def smooth(stroke: np.ndarray, scale: float = CALM) -> np.ndarray:
         stroke: points equally spaced along it, float[n, 2], n >= 1.
         scale: standard deviation along the stroke, in heights of an x.
     """
-    length = np.hypot(*np.diff(stroke, axis=0).T).sum()
+    length = measure_length(stroke)
     if len(stroke) < 3 or length == 0:
         return stroke
     sigma = scale * (len(stroke) - 1) / length  # in points

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jdiff.handwriting.formats import BLACK, WHITE, Colour, check_grey, dpi_option
-from jdiff.handwriting.strokes import resample
+from jdiff.handwriting.strokes import measure_length, resample
 from jdiff.storage import atomic_write, check_output
 
 _LEVEL = 127.5  # ink is darker
@@ -114,8 +114,8 @@ def _stroke(stroke: np.ndarray) -> str:
     """Returns a stroke as SVG path data; a dot is a line of no length."""
     if len(stroke) > 2:
         # More points than that make a file larger, not a line smoother.
-        length = np.hypot(*np.diff(stroke, axis=0).T).sum()
-        stroke = resample(stroke, int(np.clip(length / _SPACING, 3, len(stroke))))
+        num = measure_length(stroke) / _SPACING
+        stroke = resample(stroke, int(np.clip(num, 3, len(stroke))))
     points = np.rint(_UNITS * curve(stroke)).astype(int)
     x, y = points[0]
     if len(points) == 1:
