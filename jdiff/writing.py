@@ -9,7 +9,7 @@ A text becomes labels, labels become glyphs by diffusion, and glyphs become a pa
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -133,88 +133,108 @@ def write(
     handwriting.check_page(text, **layout)
     layout |= {"align": align}
     given = (slant, weight, letter_width, roundness)
-    chosen = _choose_style(given, seed if style_seed is None else style_seed)
-    key = jax.random.key(seed)
-    frames = np.unique(np.linspace(0, steps, MAX_FRAMES).round().astype(int))
-    batches: Iterable[Sample]
+    hand_seed = seed if style_seed is None else style_seed
+    chosen = _choose_style(given, hand_seed)
+    sampling = _Sampling(
+        jax.random.key(seed), steps, guidance, solver, grid, animate, progress
+    )
     if pen is not None:
-        hand_seed = seed if style_seed is None else style_seed
         neatness = models.NEATNESS if neatness is None else neatness
-        spelled = list(map(handwriting.spell, text.translate(handwriting.BLANKS)))
-        labels = handwriting.encode("".join(spelled), pen.classes)
-        batches = models.generate_strokes(
-            key,
-            pen,
-            labels,
-            models.draw_hand(pen, hand_seed, neatness),
-            steps,
-            guidance,
-            solver or solvers.unipc,
-            grid,
-            models.NUM_DRAWS if draws is None else draws,
-            with_path=animate,
-        )
-        if progress is not None:
-            batches = progress(batches, len(labels))
-        letters = np.cumsum([0, *map(len, spelled)])
-        layout["gaps"] = models.gaps_between(pen, labels[letters[:-1]], handwriting.GAP)
-        times = np.asarray(grid(pen.schedule, steps))[frames] if animate else None
-        return _stroke_page(text, batches, letters, given, layout, frames, times)
+        hand = models.draw_hand(pen, hand_seed, neatness)
+        draws = models.NUM_DRAWS if draws is None else draws
+        return _write_strokes(text, pen, hand, draws, given, sampling, layout)
     models.check_no_strokes(neatness=neatness, draws=draws)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
             cast(str, model), steps, solver=solver, guidance=guidance
         )
         model = models.load_model(name)
-    labels = _encode(text, model)
     if not model.has_style:
         _check_no_style(given, style_seed)
     style = chosen if model.has_style else None
+    return _write_glyphs(text, model, style, sampling, layout)
+
+
+class _Sampling(NamedTuple):
+    """How characters are drawn; see `write`."""
+
+    key: jax.Array
+    steps: int
+    guidance: float | None
+    solver: Callable[[Schedule], Solver] | None
+    grid: Callable[[Schedule, int], jax.typing.ArrayLike]
+    animate: bool
+    progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None
+
+
+def _show(sampling: _Sampling, batches: Iterable[Sample], num: int) -> Iterable[Sample]:
+    return batches if sampling.progress is None else sampling.progress(batches, num)
+
+
+def _frames(sampling: _Sampling, schedule: Schedule) -> tuple[np.ndarray, list[int]]:
+    """Returns which states of a path an animation shows, int[F], and their steps."""
+    frames = np.linspace(0, sampling.steps, MAX_FRAMES).round().astype(int)
+    frames = np.unique(frames)
+    times = np.asarray(sampling.grid(schedule, sampling.steps))
+    return frames, times[frames].tolist()
+
+
+def _write_glyphs(
+    text: str,
+    model: models.Model,
+    style: np.ndarray | None,
+    sampling: _Sampling,
+    layout: dict[str, Any],
+) -> Page:
+    """Returns the page of a model of images."""
+    labels = _encode(text, model)
     batches = models.generate(
-        key,
+        sampling.key,
         model,
         labels,
-        steps,
-        guidance,
-        solver,
-        grid,
-        with_path=animate,
+        sampling.steps,
+        sampling.guidance,
+        sampling.solver,
+        sampling.grid,
+        with_path=sampling.animate,
         style=style,
     )
-    if progress is not None:
-        batches = progress(batches, len(labels))
-    glyphs, path = _to_bytes(batches, frames if animate else None)
+    frames, times = _frames(sampling, model.schedule)
+    shown = _show(sampling, batches, len(labels))
+    glyphs, path = _to_bytes(shown, frames if sampling.animate else None)
     if style is not None:
         weight = style[STYLES.index("weight")]
         layout = {"pen": PEN * PEN_OF_WEIGHT**weight} | layout
-    return handwriting.glyph_page(
-        handwriting.typeset(text, glyphs, **layout),
-        glyphs,
-        path,
-        np.asarray(grid(model.schedule, steps))[frames] if animate else None,
-    )
+    placed = handwriting.typeset(text, glyphs, **layout)
+    return handwriting.glyph_page(placed, glyphs, path, times)
 
 
-def _stroke_page(
+def _write_strokes(
     text: str,
-    batches: Iterable[Sample],
-    letters: np.ndarray,
+    model: models.PenModel,
+    hand: models.Hand,
+    num_draws: int,
     style: tuple[float | None, ...],
+    sampling: _Sampling,
     layout: dict[str, Any],
-    frames: np.ndarray,
-    times: np.ndarray | None,
 ) -> Page:
-    """Returns the page of characters of strokes, in a hand that style changes.
-
-    Args:
-        text: as `to_ascii` returns it.
-        batches: of the characters that are drawn.
-        letters: where these of each character of the text begin, and N, int[n + 1].
-        style: slant, weight, letter width and roundness, as they were given.
-        layout: for `set_strokes`.
-        frames: which states of a path to show.
-        times: the step that each shows; None without an animation.
-    """
+    """Returns the page of a model of strokes, in a hand that style changes."""
+    chars = text.translate(handwriting.BLANKS)
+    spelled = list(map(handwriting.spell, chars))
+    labels = handwriting.encode("".join(spelled), model.classes)
+    batches = models.generate_strokes(
+        sampling.key,
+        model,
+        labels,
+        hand,
+        sampling.steps,
+        sampling.guidance,
+        sampling.solver or solvers.unipc,
+        sampling.grid,
+        num_draws,
+        with_path=sampling.animate,
+    )
+    samples = list(_show(sampling, batches, len(labels)))
     slant, weight, width, roundness = (value or 0.0 for value in style)
     restyle = functools.partial(
         handwriting.restyle,
@@ -227,26 +247,27 @@ def _stroke_page(
     def decode(array, finished=None):
         return list(map(restyle, handwriting.decode_strokes(array, finished)))
 
-    chars = text.translate(handwriting.BLANKS)
-    parts = list(zip(chars, letters[:-1], letters[1:], strict=True))
+    arrays = np.concatenate([batch.x_0 for batch in samples])
+    finished = list(map(decode, arrays))
+    # What is drawn for a character begins at one of these and ends at the next.
+    places = np.cumsum([0, *map(len, spelled)])
 
     def join(drawn):
         return [
             handwriting.join_marks(char, drawn[start:stop], finished[start:stop])
-            for char, start, stop in parts
+            for char, start, stop in zip(chars, places[:-1], places[1:], strict=True)
         ]
 
-    samples = list(batches)
-    arrays = np.concatenate([batch.x_0 for batch in samples])
-    finished = list(map(decode, arrays))
     glyphs = join(finished)
+    gaps = models.gaps_between(model, labels[places[:-1]], handwriting.GAP)
     layout = {"pen": handwriting.STROKE_PEN * PEN_OF_WEIGHT**weight} | layout
-    placed = handwriting.set_strokes(text, glyphs, **layout)
-    if times is None:
+    placed = handwriting.set_strokes(text, glyphs, gaps=gaps, **layout)
+    if not sampling.animate:
         return handwriting.stroke_page(placed, glyphs)
+    frames, times = _frames(sampling, model.schedule)
     paths = np.concatenate([batch.path[:, frames] for batch in samples])
     path = [join(list(map(decode, states, arrays))) for states in paths.swapaxes(0, 1)]
-    return handwriting.stroke_page(placed, glyphs, path, times.tolist())
+    return handwriting.stroke_page(placed, glyphs, path, times)
 
 
 def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:
