@@ -16,6 +16,7 @@ spaces. One step is that of the distilled model: --model latent --steps 1.
 were is not known, so these are read without.
 """
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -54,7 +55,8 @@ FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"))
 WIDTH = 700
 CAP_HEIGHT = 44
 MARGIN = 30
-NUM_HANDS = 10  # of people
+NUM_PAGES = 50  # of people, who take turns
+NUM_LINES = 10  # of each of them
 # Of a line as it was written: characters, and the gap between them in heights of an x.
 # Who leaves more, or none, has written letters into cells, not words.
 LEAST_LENGTH, WIDEST_GAP = 10, 0.7
@@ -163,8 +165,9 @@ def draw_with_people(pen: data.Pen, texts: Sequence[str]):
     out.
     """
     model = models.load_pen()
+    num = max(1, NUM_PAGES // len(texts))
     pages = []
-    for text in texts:
+    for k, text in enumerate(texts):
         drawn = text.replace(" ", "")
         labels = handwriting.encode(drawn, data.PEN_CHARS)
         gaps = models.gaps_between(model, labels, handwriting.GAP)
@@ -173,7 +176,7 @@ def draw_with_people(pen: data.Pen, texts: Sequence[str]):
             for writer in data.HELD_BACK
             if not set(labels) - set(pen.labels[_rows_of(pen, writer)])
         ]
-        for writer in hands[:NUM_HANDS]:
+        for writer in np.roll(hands, -k * num)[:num]:
             random, rows = np.random.default_rng(writer), _rows_of(pen, writer)
             chosen = [random.choice(rows[pen.labels[rows] == k]) for k in labels]
             glyphs = [_redraw(pen.strokes[row]) for row in chosen]
@@ -202,7 +205,7 @@ def draw_lines(pen: data.Pen):
     for writer in data.HELD_BACK:
         rows = np.flatnonzero((pen.writers == writer) & pen.has_baseline)
         lines = [rows[pen.lines[rows] == line] for line in np.unique(pen.lines[rows])]
-        lines = [line for line in lines if is_running(pen, line)][:NUM_HANDS]
+        lines = [line for line in lines if is_running(pen, line)][:NUM_LINES]
         for line in lines:
             strokes = [
                 unit * (stroke + [pen.x[row], 0.0]) * [1.0, -1.0]
@@ -243,7 +246,11 @@ def read(image: np.ndarray) -> str:
         path = Path(folder) / "page.png"
         page.save(path)
         command = ["tesseract", str(path), "stdout", "--psm", "6", "-l", "eng"]
-        result = subprocess.run(command, capture_output=True, text=True)
+        # Its threads wait for one another longer than they work.
+        environment = os.environ | {"OMP_THREAD_LIMIT": "1"}
+        result = subprocess.run(
+            command, capture_output=True, text=True, env=environment
+        )
     if result.returncode:
         raise ValueError(f"tesseract must read the page, but: {result.stderr.strip()}")
     return " ".join(result.stdout.split())
