@@ -124,25 +124,32 @@ def make_train_step(
     return train_step
 
 
+def draw_uniformly(key: jax.Array, data: Batch, batch_size: int) -> Batch:
+    """Returns a random batch, with replacement, so it may be larger than the data."""
+    rows = jax.random.randint(key, (batch_size,), 0, len(data.x))
+    return jax.tree.map(lambda leaf: leaf[rows], data)
+
+
 def make_epoch(
     train_step: Callable[[TrainState, Batch], tuple[TrainState, Metrics]],
     batch_size: int,
     num_steps: int,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    draw: Callable[[jax.Array, Any, int], Batch] = draw_uniformly,
+) -> Callable[[TrainState, Any], tuple[TrainState, Metrics]]:
     """Returns many steps as one program: (state, data) -> (state, metrics). Jit it.
 
-    The data stay on the device and batches are drawn there, uniformly and with
-    replacement, so a batch may be larger than the data. Between two steps nothing
+    The data stay on the device and batches are drawn there. Between two steps nothing
     returns to Python.
 
     Args:
         train_step: (state, batch) -> (state, metrics), from `make_train_step`.
         batch_size: examples in a batch, >= 1.
         num_steps: steps in an epoch, >= 1.
+        draw: (key, data, batch_size) -> batch.
 
     Returns:
-        A function of the state and of a `Batch` that holds all the data. Its metrics
-        have a leading axis, [num_steps].
+        A function of the state and of all the data, a `Batch` unless `draw` takes
+        something else. Its metrics have a leading axis, [num_steps].
 
     Raises:
         ValueError: batch_size or num_steps is below 1.
@@ -151,10 +158,9 @@ def make_epoch(
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}.")
 
-    def epoch(state: TrainState, data: Batch) -> tuple[TrainState, Metrics]:
+    def epoch(state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         def step(state, key):
-            rows = jax.random.randint(key, (batch_size,), 0, len(data.x))
-            return train_step(state, jax.tree.map(lambda leaf: leaf[rows], data))
+            return train_step(state, draw(key, data, batch_size))
 
         key, key_rows = jax.random.split(state.key)
         keys = jax.random.split(key_rows, num_steps)

@@ -22,6 +22,7 @@ from jdiff.data.pen import Pen as Pen
 from jdiff.data.pen import holds_strokes as holds_strokes
 from jdiff.data.pen import read_pen_npz
 from jdiff.data.pen import save_pen as save_pen
+from jdiff.data.pen import select_pen as select_pen
 from jdiff.data.points import DENSITIES as DENSITIES
 from jdiff.data.points import Points as Points
 from jdiff.data.points import hide_labels as hide_labels

@@ -87,6 +87,13 @@ def read_pen_npz(path: str | Path) -> Pen:
     )
 
 
+def select_pen(pen: Pen, keep: np.ndarray) -> Pen:
+    """Returns some of the characters; keep is bool[N]."""
+    rows = np.flatnonzero(keep)
+    arrays = (array[rows] for array in pen[1:])
+    return Pen([pen.strokes[row] for row in rows], *arrays)
+
+
 def holds_strokes(path: str | Path) -> bool:
     """Returns whether an .npz file holds pen strokes rather than images.
 

@@ -40,6 +40,7 @@ from jdiff.handwriting.page import glyph_page as glyph_page
 from jdiff.handwriting.page import save_page as save_page
 from jdiff.handwriting.strokes import CALM as CALM
 from jdiff.handwriting.strokes import MAX_STROKES as MAX_STROKES
+from jdiff.handwriting.strokes import MIDDLE as MIDDLE
 from jdiff.handwriting.strokes import NUM_POINTS as NUM_POINTS
 from jdiff.handwriting.strokes import REACH as REACH
 from jdiff.handwriting.strokes import STROKE_SCALE as STROKE_SCALE

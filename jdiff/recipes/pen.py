@@ -5,21 +5,21 @@
 
 The network learns characters as arrays of strokes, a code for each writer, and how neat
 and even a character is (`jdiff.recipes.pen_data`). Each of these is hidden in some of
-the examples, so that the network can do without, and be guided.
+the examples, so that the network can do without, and be guided. Writers who are held
+back are learned from by nothing; the loss of their characters is printed at the end.
 """
 
 import argparse
 import functools
-import itertools
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jdiff import data, losses, models, networks, runs, training
+from jdiff.handwriting import MIDDLE, STROKE_SCALE
 from jdiff.recipes import options, pen_data
 from jdiff.recipes.pen_data import Strokes
 
@@ -35,12 +35,22 @@ DESCRIPTION = {
     "prediction": "v",
     "guidance": 2.0,
 }
-NUM_CODES = 16  # numbers that tell hands apart
+NUM_CODES = 24  # numbers that tell hands apart
 CODE_NOISE = 0.25  # on them in training, so that there are hands between hands
-
+# Standard deviations of the logarithms of width and height, and of the slant, by which
+# a character is changed whenever it is drawn: few people wrote many.
+SIZE_NOISE, SLANT_NOISE = 0.05, 0.04
 
 LABEL_DROPOUT, WRITER_DROPOUT, NEATNESS_DROPOUT, EVENNESS_DROPOUT = 0.1, 0.1, 0.3, 0.2
 EPOCH_STEPS = 250
+NUM_TESTED = 2**14  # characters behind the losses that are printed
+
+
+class Source(NamedTuple):
+    """What batches are drawn from: strokes, and sums of how often each is drawn."""
+
+    strokes: Strokes
+    cumulative: jax.Array
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -51,11 +61,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         flag = "--" + name.replace("_", "-")
         add(flag, type=int, default=DESCRIPTION[name], help="of the network")
     add("--judge-steps", type=int, default=pen_data.JUDGE_STEPS, help="for each judge")
+    held_back = "writers to learn nothing from; by default 30 of the extract"
+    add("--hold-back", type=int, nargs="*", default=data.HELD_BACK, help=held_back)
     options.add_run_options(parser, "runs/pen", 384, 1.5e-3)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains the judges, then the network.
+    """Trains the judges, then the network, and prints losses of both kinds of writers.
 
     Raises:
         ValueError: an option is outside its range; see `options.check_run`.
@@ -65,35 +77,45 @@ def run(args: argparse.Namespace) -> None:
     args = options.check_run(args, 60.0, *sizes, "judge_steps")
     budget = options.start_budget(args)
     pen = data.read_pen(args.data)
-    strokes = pen_data.prepare(pen, args.judge_steps)
+    is_held_back = np.isin(pen.writers, args.hold_back)
+    if is_held_back.all():
+        raise ValueError("hold_back must leave writers to learn from, got all of them.")
+    known = data.select_pen(pen, ~is_held_back)
+    strokes = pen_data.prepare(known, args.judge_steps)
     _, judge = pen_data.fit_judge(
         strokes.arrays, strokes.labels, args.seed, args.judge_steps
     )
     hands = pen_data.rank_hands(strokes)
     description = DESCRIPTION | {name: getattr(args, name) for name in sizes}
-    fixed = jax.device_get(judge) | {"spacing": {"sides": pen_data.fit_sides(pen)}}
+    fixed = jax.device_get(judge) | {"spacing": {"sides": pen_data.fit_sides(known)}}
     optimizer = runs.make_optimizer(args.learning_rate)
-    step = training.make_train_step(make_loss(description), optimizer, args.ema_decay)
-    epoch = training.make_epoch(step, args.batch_size, EPOCH_STEPS)
+    loss = make_loss(description)
+    step = training.make_train_step(loss, optimizer, args.ema_decay)
+    epoch = training.make_epoch(step, args.batch_size, EPOCH_STEPS, draw_batch)
     key_init, key = jax.random.split(jax.random.key(args.seed))
     params = init_params(key_init, description, pen.writers.max() + 1)
     state = training.init_train_state(key, params, optimizer)
     state, progress = runs.restore(args.out, state)
     options.save_arguments(args)
+    source = weigh(strokes)
 
     def weights(params):
         codes = np.asarray(params["hands"]["codes"])[hands]
         return params | fixed | {"hands": {"codes": codes}}
 
-    runs.run(
+    state = runs.run(
         args.out,
         state,
         runs.compile_step(epoch, args.learning_rate),
-        make_feed(args, strokes, int(state.step)),
+        runs.Feed(lambda: source, args.batch_size),
         budget,
         progress,
         runs.Result(description, weights),
     )
+    examine(loss, state.ema_params, "writers learned from", strokes)
+    if is_held_back.any():
+        others = pen_data.encode(data.select_pen(pen, is_held_back))
+        examine(loss, state.ema_params, "writers held back", others)
 
 
 def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -> Any:
@@ -108,19 +130,8 @@ def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -
     return own | {"hands": {"codes": codes}}
 
 
-def make_feed(args: argparse.Namespace, strokes: Strokes, done: int) -> runs.Feed:
-    """Returns the feed of epochs, from a number of steps on."""
-
-    def epochs() -> Iterator[training.Batch]:
-        for step in itertools.count(done, EPOCH_STEPS):
-            random = np.random.default_rng([args.seed, step])
-            yield draw_data(strokes, EPOCH_STEPS * args.batch_size, random)
-
-    return runs.Feed(functools.partial(next, epochs()), args.batch_size)
-
-
-def make_loss(description: dict[str, Any]) -> Any:
-    """Returns the diffusion loss whose labels are `Condition`s of `draw_data`."""
+def make_loss(description: dict[str, Any]) -> training.LossFn:
+    """Returns the diffusion loss whose labels are `Condition`s of `draw_batch`."""
     sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
     network = models.make_pen_network(len(description["classes"]), *sizes)
 
@@ -147,26 +158,48 @@ def make_loss(description: dict[str, Any]) -> Any:
     )
 
 
-def draw_data(
-    strokes: Strokes, num: int, random: np.random.Generator
-) -> training.Batch:
-    """Returns a Batch of characters, each with its writer, its qualities, and noise.
+def weigh(strokes: Strokes) -> Source:
+    """Returns what batches are drawn from, on the device.
 
-    Rare characters and rare writers are drawn more often than they occur. Some of what
-    is known of a character is hidden.
+    Rare characters and rare writers are drawn more often than they occur.
     """
     kinds = np.bincount(strokes.labels)[strokes.labels]
     hands = np.bincount(strokes.writers)[strokes.writers]
-    total = np.cumsum(kinds**-0.5 * hands**-0.3)
-    rows = np.searchsorted(total, total[-1] * random.random(num))
-    writer, qualities = strokes.writers[rows, None], strokes.qualities[rows]
-    known = np.concatenate([writer, qualities], 1).astype(np.float32)
-    dropout = WRITER_DROPOUT, NEATNESS_DROPOUT, EVENNESS_DROPOUT
-    hidden = random.random((num, 3)) < dropout
-    known[hidden[:, [0, 1, 2, 2, 2]]] = np.nan
-    noise = CODE_NOISE * random.standard_normal((num, NUM_CODES), np.float32)
-    style = np.concatenate([known, noise], 1)
-    condition = networks.Condition(
-        jnp.asarray(strokes.labels[rows]), jnp.asarray(style)
-    )
-    return training.Batch(jnp.asarray(strokes.arrays[rows]), condition)
+    cumulative = np.cumsum(kinds**-0.5 * hands**-0.3)
+    source = Source(strokes, (cumulative / cumulative[-1]).astype(np.float32))
+    return jax.tree.map(jnp.asarray, source)
+
+
+def draw_batch(key: jax.Array, source: Source, batch_size: int) -> training.Batch:
+    """Returns a Batch of characters, each with its writer, its qualities, and noise.
+
+    Size and slant are changed a little, and the qualities with them. Some of what is
+    known of a character is hidden.
+    """
+    keys = jax.random.split(key, 5)
+    place = jax.random.uniform(keys[0], (batch_size,))
+    rows = jnp.searchsorted(source.cumulative, place)
+    x, label, writer, qualities = (array[rows] for array in source.strokes)
+    grown = SIZE_NOISE * jax.random.normal(keys[1], (batch_size, 2))
+    width, height = jnp.exp(grown).T[..., None]
+    slant = SLANT_NOISE * jax.random.normal(keys[2], (batch_size, 1))
+    base = MIDDLE / STROKE_SCALE
+    y = height * (x[:, :, 1] + base) - base
+    x = x.at[:, :, 0].set(width * x[:, :, 0] + slant * y).at[:, :, 1].set(y)
+    larger = jnp.pad(grown[:, ::-1], ((0, 0), (2, 0))) / models.EVENNESS_SCALE
+    known = jnp.concatenate([writer[:, None], qualities + larger], 1)
+    dropout = jnp.array([[WRITER_DROPOUT, NEATNESS_DROPOUT, EVENNESS_DROPOUT]])
+    hidden = jax.random.uniform(keys[3], (batch_size, 3)) < dropout
+    known = jnp.where(hidden[:, np.array([0, 1, 2, 2, 2])], jnp.nan, known)
+    noise = CODE_NOISE * jax.random.normal(keys[4], (batch_size, NUM_CODES))
+    style = jnp.concatenate([known, noise], 1)
+    return training.Batch(x, networks.Condition(label, style))
+
+
+def examine(loss: training.LossFn, params: Any, whose: str, strokes: Strokes) -> None:
+    """Prints the loss of characters whose writers are not told."""
+    strangers = strokes._replace(writers=np.full(len(strokes.labels), np.nan))
+    key_batch, key_loss = jax.random.split(jax.random.key(0))
+    source = weigh(strokes)._replace(strokes=jax.tree.map(jnp.asarray, strangers))
+    batch = draw_batch(key_batch, source, NUM_TESTED)
+    print(f"loss of {whose} {jax.jit(loss)(params, key_loss, batch)[0]:.4f}")

@@ -36,7 +36,8 @@ class Strokes(NamedTuple):
         labels: int32[N], indices into PEN_CHARS.
         writers: int32[N].
         qualities: float32[N, 4]: neatness in [-1, 1], and by how much a character is
-            higher on the line, taller and wider than its writer's; NaN if not known.
+            higher on the line, taller and wider than its writer's mean one, in
+            EVENNESS_SCALE; NaN if not known.
     """
 
     arrays: np.ndarray
@@ -47,6 +48,16 @@ class Strokes(NamedTuple):
 
 def prepare(pen: Pen, judge_steps: int = JUDGE_STEPS) -> Strokes:
     """Returns the characters of a data set that are worth learning from."""
+    strokes = encode(pen)
+    labels = strokes.labels
+    legibility = cross_read(strokes.arrays, labels, strokes.writers, judge_steps)
+    rank = rank_within(labels, legibility)
+    strokes.qualities[:, 0] = 2.0 * rank - 1.0
+    return Strokes(*(array[rank >= DENIED] for array in strokes))
+
+
+def encode(pen: Pen) -> Strokes:
+    """Returns the characters that are neither crossed out nor huge; none is judged."""
     few = np.array([len(strokes) <= MAX_STROKES for strokes in pen.strokes])
     # A zero of two strokes is one with a slash, which is read as another letter.
     slashed = np.array([len(strokes) > 1 for strokes in pen.strokes])
@@ -60,14 +71,11 @@ def prepare(pen: Pen, judge_steps: int = JUDGE_STEPS) -> Strokes:
     size = np.abs(arrays[..., :2]).max((1, 2))
     inside = size < _LARGEST
     arrays, labels, writers = arrays[inside], labels[inside], writers[inside]
-    legibility = cross_read(arrays, labels, writers, judge_steps)
-    rank = rank_within(labels, legibility)
     evenness = measure_evenness(arrays, labels, writers)
     evenness[~has_baseline[inside], 0] = np.nan
-    qualities = np.concatenate([2.0 * rank[:, None] - 1.0, evenness], 1)
-    kept = rank >= DENIED
-    strokes = Strokes(arrays, labels, writers, qualities.astype(np.float32))
-    return Strokes(*(array[kept] for array in strokes))
+    unknown = np.full((len(arrays), 1), np.nan, np.float32)
+    qualities = np.concatenate([unknown, evenness], 1)
+    return Strokes(arrays, labels, writers, qualities)
 
 
 def _is_outlier(pen: Pen) -> np.ndarray:

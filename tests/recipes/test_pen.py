@@ -56,14 +56,14 @@ def path(tmp_path_factory):
 def test_a_run_leaves_weights_that_write(path, tmp_path):
     out = tmp_path / "run"
     options = "--steps 2 --batch-size 4 --judge-steps 3 --num-features 16"
-    options += " --num-layers 1 --num-conditions 8"
+    options += " --num-layers 1 --num-conditions 8 --hold-back 1"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pen, "EPOCH_STEPS", 2)
         command = ["train", "pen", "--data", str(path), "--out", str(out)]
         main([*command, *options.split()])
     weights = out / "weights.safetensors"
     model = models.load_pen(weights)
-    assert len(model.hands) == 3
+    assert len(model.hands) == 2
     assert jdiff.write("oil", weights, steps=2).strokes
     assert json.loads((out / "arguments.json").read_text())["num_layers"] == 1
 
