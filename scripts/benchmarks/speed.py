@@ -4,7 +4,9 @@
     python scripts/benchmarks/speed.py --out speed.json      # and speed.png
 
 The shipped UNet is trained and sampled in jdiff and in an equal network in PyTorch
-(same layers, same weights, checked): eager with channels_last, and by torch.compile.
+(same layers, same weights, checked): eager with channels_last, and by torch.compile;
+on a GPU if both see one, `--dtype bfloat16` by automatic casts in PyTorch. `--preset`
+takes another UNet, untrained and without PyTorch's.
 Then the linear model beside scikit-learn, and points in the plane beside two loops in
 PyTorch. Contenders take turns, so that other load on the machine falls on all alike;
 figures are medians of items/s, and their ratios. Compilation is counted apart. The
@@ -36,6 +38,7 @@ from command import check_positive, make_parser, run, save_json
 from matplotlib.figure import Figure
 
 import jdiff
+from jdiff.recipes import unet
 
 TEXT = "Hello World 2026"
 NUM_IMAGES = 10_000  # that linear models are fitted to
@@ -89,16 +92,31 @@ def flops_of(function, *inputs) -> float:
 
 
 def matrix_product(args: argparse.Namespace) -> Contest:
-    """Products of large float32 matrices, the machine's peak."""
-    size = 256 if args.quick else 2048
-    x, product = jnp.ones((size, size)), jax.jit(jnp.dot)
+    """Products of large matrices, the machine's peak."""
+    size = 2048 if jax.default_backend() == "cpu" else 8192
+    size = 256 if args.quick else size
+    x = jax.random.normal(jax.random.key(0), (size, size), args.dtype)
+    product = jax.jit(jnp.dot)
     calls = {"jax": lambda: product(x, x).block_until_ready()}
     return Contest(calls, "products", 1, 2 * size**3)
 
 
+def load_unet(args: argparse.Namespace) -> jdiff.models.Model:
+    """Returns the UNet that ships, or an untrained one of another preset."""
+    model = jdiff.load_model("unet")
+    sizes = unet.PRESETS[args.preset]
+    network = jdiff.networks.make_unet(len(model.classes), **sizes, dtype=args.dtype)
+    model = model._replace(apply=network.apply)
+    if args.preset == "small":
+        return model
+    shape = (32, 32, 1)  # three levels need sides divisible by 8
+    params = jdiff.models.init_params(jax.random.key(0), network, shape)
+    return model._replace(params=params, image_shape=shape)
+
+
 def unet_training(args: argparse.Namespace) -> Contest:
     """Steps of training of the shipped UNet, with all that `jdiff train unet` does."""
-    model = jdiff.load_model("unet")
+    model = load_unet(args)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (2000, *model.image_shape), np.uint8)
     labels = np.arange(2000) % len(model.classes)
@@ -126,7 +144,7 @@ def unet_training(args: argparse.Namespace) -> Contest:
         import torch_unet
 
         return torch_unet.make_train_step(
-            network, model, images, labels, args.batch_size
+            network, model, images, labels, args.batch_size, args.dtype
         )
 
     calls = {"jdiff": call} | by_torch(args, model, torch_call)
@@ -135,7 +153,7 @@ def unet_training(args: argparse.Namespace) -> Contest:
 
 def unet_denoising(args: argparse.Namespace) -> Contest:
     """Calls of the shipped UNet."""
-    model = jdiff.load_model("unet")
+    model = load_unet(args)
     x_t = jnp.ones((args.batch_size, *model.image_shape))
     log_snr, label = jnp.zeros(args.batch_size), jnp.zeros(args.batch_size, jnp.int32)
     apply = jax.jit(model.apply)
@@ -145,7 +163,7 @@ def unet_denoising(args: argparse.Namespace) -> Contest:
     def torch_call(network):
         import torch_unet
 
-        return torch_unet.make_call(network, model, args.batch_size)
+        return torch_unet.make_call(network, model, args.batch_size, args.dtype)
 
     calls = {"jdiff": lambda: apply(*inputs).block_until_ready()}
     calls |= by_torch(args, model, torch_call)
@@ -154,7 +172,7 @@ def unet_denoising(args: argparse.Namespace) -> Contest:
 
 def by_torch(args: argparse.Namespace, model: jdiff.models.Model, make_call) -> dict:
     """Returns the calls that `make_call` makes of PyTorch's networks; or nothing."""
-    if not importlib.util.find_spec("torch"):
+    if not importlib.util.find_spec("torch") or args.preset != "small":
         return {}
     import torch
     import torch_unet
@@ -281,6 +299,10 @@ def main(argv=None) -> None:
     parser.add_argument("--out", type=Path, help="F.json, with a bar chart F.png")
     parser.add_argument("--rounds", type=int, default=7, help="of each measurement")
     parser.add_argument("--batch-size", type=int, default=128)
+    dtypes = ("float32", "bfloat16")
+    parser.add_argument("--dtype", default="float32", choices=dtypes, help="of the UNet")
+    parser.add_argument("--preset", default="small", choices=unet.PRESETS)
+    parser.add_argument("--only-unet", action="store_true", help="nothing but the UNet")
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     args = parser.parse_args(argv)
     check_positive(args, "rounds", "batch_size")
@@ -292,11 +314,12 @@ def main(argv=None) -> None:
     peak = product.flops * measure(product, args)["jax"]["per_s"] / 1e9
     print(f"product of matrices: {peak:.0f} GFLOP/s")
     works = {}
-    for work, prepare in CONTESTS.items():
+    contests = dict(list(CONTESTS.items())[:2]) if args.only_unet else CONTESTS
+    for work, prepare in contests.items():
         contest = prepare(args)
         works[work] = measure(contest, args)
         report(work, contest, works[work], peak)
-    seconds = start_up(args)
+    seconds = {} if args.only_unet else start_up(args)
     print("\n" + ", ".join(f"{name}: {s:.2f} s" for name, s in seconds.items()))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if args.out:

@@ -10,6 +10,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 import jdiff
 
 GROUP = 16
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class Conditioning(nn.Module):
@@ -173,7 +174,8 @@ def equal_network(model: jdiff.models.Model) -> UNet:
     network = network.to(memory_format=torch.channels_last)
     x_t = np.random.default_rng(0).normal(size=(2, *model.image_shape))
     x_t, log_snr, label = np.float32(x_t), np.float32([-2, 3]), np.int32([1, 62])
-    ours = np.asarray(model.apply(model.params, x_t, log_snr, label))
+    with jax.default_matmul_precision("highest"):
+        ours = np.asarray(model.apply(model.params, x_t, log_snr, label))
     with torch.no_grad():
         inputs = torch.from_numpy(x_t).permute(0, 3, 1, 2), torch.from_numpy(log_snr)
         theirs = network(*inputs, torch.from_numpy(label).long()).permute(0, 2, 3, 1)
@@ -183,27 +185,42 @@ def equal_network(model: jdiff.models.Model) -> UNet:
         raise ValueError(f"networks must have equal sizes, got {size} parameters.")
     if not error < 1e-4:
         raise ValueError(f"networks must be equal, got a difference of {error:.1e}.")
-    return network
+    return network.to(DEVICE)
 
 
-def make_call(network: UNet, model: jdiff.models.Model, batch_size: int):
+def cast(dtype: str):
+    """Returns the context in which a network computes in a type."""
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def wait() -> None:
+    """Waits for the device, if there is one."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def make_call(network: UNet, model: jdiff.models.Model, batch_size: int, dtype: str):
     """Returns one call of the network without gradients."""
-    x_t = torch.ones(batch_size, 1, *model.image_shape[:2])
+    x_t = torch.ones(batch_size, 1, *model.image_shape[:2], device=DEVICE)
     x_t = x_t.to(memory_format=torch.channels_last)
-    inputs = x_t, torch.zeros(batch_size), torch.zeros(batch_size).long()
+    log_snr = torch.zeros(batch_size, device=DEVICE)
+    inputs = x_t, log_snr, log_snr.long()
 
     def call():
-        with torch.no_grad():
+        with torch.no_grad(), cast(dtype):
             network(*inputs)
+        wait()
 
     return call
 
 
-def make_train_step(network: UNet, model, images, labels, batch_size: int):
+def make_train_step(network: UNet, model, images, labels, batch_size: int, dtype: str):
     """Returns one step of training, with all that `jdiff train unet` does in one."""
-    images, labels = torch.from_numpy(images), torch.from_numpy(labels).long()
-    images = images.permute(0, 3, 1, 2)
-    alpha, sigma = (torch.from_numpy(np.array(table)) for table in model.schedule)
+    torch.set_default_device(DEVICE)
+    torch.backends.cuda.matmul.allow_tf32 = True  # as XLA does
+    arrays = images, labels, *map(np.array, model.schedule)
+    images, labels, alpha, sigma = (torch.from_numpy(a).to(DEVICE) for a in arrays)
+    images, labels = images.permute(0, 3, 1, 2), labels.long()
     log_snr = 2 * torch.log(alpha / sigma)
     by_class = [torch.nonzero(labels == k)[:, 0] for k in labels.unique()]
     counts = torch.tensor([len(rows) for rows in by_class])
@@ -221,13 +238,15 @@ def make_train_step(network: UNet, model, images, labels, batch_size: int):
         t = torch.randint(1, len(alpha), (size,))
         a, s = alpha[t][:, None, None, None], sigma[t][:, None, None, None]
         eps = torch.randn_like(x_0)
-        output = network(a * x_0 + s * eps, log_snr[t], label)
-        loss = F.mse_loss(output, a * eps - s * x_0)
+        with cast(dtype):
+            output = network(a * x_0 + s * eps, log_snr[t], label)
+        loss = F.mse_loss(output.float(), a * eps - s * x_0)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         average.update_parameters(network)
+        wait()
         return loss
 
     return step
