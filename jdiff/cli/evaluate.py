@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
         raise ValueError(f"--seed must be >= 0, got {args.seed}.")
     settings: dict[str, Any] = {name: str(getattr(args, name)) for name in _ABOUT_FILES}
     settings["seed"] = args.seed
+    options.start_jax()
     is_file = args.weights.suffix.lower() == ".npz"
     samples = _read_samples(args.weights) if is_file else None
     model: Any = None if is_file else options.load_model(args)

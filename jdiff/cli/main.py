@@ -37,9 +37,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         _refuse(f"jdiff {args.command}", error)
     except (MemoryError, RuntimeError) as error:
-        if not _is_of_device(error):
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(
+            error
+        ):
             raise
-        _refuse(f"jdiff {args.command}", error)
+        _refuse(f"jdiff {args.command}", f"there must be enough memory, got: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -47,12 +49,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _refuse(command: str, reason: Exception | str) -> NoReturn:
     print(f"{command}: error: {reason}", file=sys.stderr)
     sys.exit(2)
-
-
-def _is_of_device(error: Exception) -> bool:
-    """Whether there is no such device, or no memory on it: JAX has no class for it."""
-    known = ("RESOURCE_EXHAUSTED", "Unable to initialize backend")
-    return isinstance(error, MemoryError) or any(text in str(error) for text in known)
 
 
 def _prepare_streams() -> None:

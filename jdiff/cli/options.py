@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,27 @@ def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
     add("--grid", choices=GRIDS, default="karras", help="how the steps are spaced")
 
 
+def start_jax() -> None:
+    """Readies JAX for a command: its device, and the cache of compiled programs."""
+    from jdiff import storage
+
+    check_device()  # later, it would seem to be the weights' fault
+    storage.enable_compile_cache()
+
+
+def check_device() -> None:
+    """Raises a ValueError if JAX finds no device."""
+    import jax
+
+    try:
+        jax.devices()
+    except Exception as error:  # of some versions a bare AssertionError
+        wanted = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(
+            f"JAX must find a device, got none for JAX_PLATFORMS={wanted!r}."
+        ) from error
+
+
 def solver_of(args: argparse.Namespace) -> Any:
     """Returns the solver that was chosen, or None."""
     from jdiff import solvers
@@ -73,9 +95,9 @@ def load_model(args: argparse.Namespace) -> Any:
         raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
     if args.steps < 1:
         raise ValueError(f"--steps must be >= 1, got {args.steps}.")
-    from jdiff import models, storage
+    from jdiff import models
 
-    storage.enable_compile_cache()
+    start_jax()
     name = args.weights or args.model
     return models.find_pen(name) or models.load_model(
         models.suit_steps(name, args.steps, solver=args.solver, guidance=args.guidance)

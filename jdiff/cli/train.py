@@ -4,6 +4,8 @@ import argparse
 import importlib
 from typing import Any
 
+from jdiff.cli import options
+
 RECIPES = {
     "unet": "the UNet of pixels, conditioned on classes",
     "autoencoder": "a VAE or a PCA, whose latents `latent` learns",
@@ -62,6 +64,9 @@ def run(args: argparse.Namespace) -> None:
     """
     try:
         _import_recipe(args.recipe).run(args)
+    except (RuntimeError, AssertionError):
+        options.check_device()
+        raise
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error.name} must be installed to train: pip install 'jdiffusion[train]'."

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     for output in outputs:
         dpi = None if output.suffix == ".gif" else args.dpi
         handwriting.check_page_file(output, **colours, dpi=dpi, size=size)
-    storage.enable_compile_cache()
+    options.start_jax()
     animated = not args.no_gif and any(map(_is_animation, outputs))
     chosen = {name: getattr(args, name) for name in _ARGUMENTS}
     page = writing.write(

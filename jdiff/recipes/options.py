@@ -103,9 +103,9 @@ def check_numbers(args: argparse.Namespace, *positive: str) -> None:
                 continue
             if name in positive and not 0 < number < math.inf:
                 raise ValueError(f"{name} must be > 0, got {number}.")
-            finite = 2**31 - 1 if isinstance(number, int) else sys.float_info.max
-            most = _MOST.get(name, finite)
-            least = 0 if name == "seed" else -most
+            is_int = isinstance(number, int)
+            most = _MOST.get(name, 2**31 - 1 if is_int else sys.float_info.max)
+            least = 0 if is_int else -most
             if not least <= number <= most:
                 raise ValueError(f"{name} must be in [{least}, {most}], got {number}.")
 

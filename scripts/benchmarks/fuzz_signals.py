@@ -33,12 +33,12 @@ TRAIN = [
 TRAIN += ["--batch-size", "8", "--minutes", "9", "--num-steps", "20", "--out", "run"]
 COMMANDS = {
     "write": ["write", "Hello World 2026 " * 9, "--width", "900", "--out", "a.png"],
-    "sample": ["sample", "--model", "latent", "--num", "40", "--out", "b.npz"],
+    "sample": ["sample", "--model", "latent", "--num", "99", "--out", "b.npz"],
     "evaluate": ["evaluate", "c.npz", "--reference", "c.npz", "--out", "d.json"],
     "train": TRAIN,
 }
 # The moment of a signal is uniform in as many seconds.
-SECONDS = {"write": 6.0, "sample": 8.0, "evaluate": 15.0, "train": 20.0}
+SECONDS = {"write": 4.0, "sample": 5.0, "evaluate": 10.0, "train": 12.0}
 PATIENCE = 10.0  # seconds; a training loop first saves
 SAVING = 60.0
 
