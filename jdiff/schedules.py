@@ -89,7 +89,8 @@ def linear_schedule(
     >>> linear_schedule(1000).alpha.shape
     (1001,)
     """
-    return from_betas(beta_1 + (beta_T - beta_1) * _ramp(num_steps, beta_1, beta_T))
+    u = _ramp(num_steps, beta_1, beta_T)
+    return from_betas(beta_1 + (beta_T - beta_1) * u)
 
 
 def quadratic_schedule(

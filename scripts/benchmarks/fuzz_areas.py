@@ -156,7 +156,7 @@ def spoil_zip(random: Random, content: bytes, within: Callable) -> bytes:
         case 0:
             del members[name]
         case 1:
-            members[random.choice(["../a", "/a", "", "a" * 999, "x.npy"])] = (
+            members[random.choice(["../a", "/a", "?", "a" * 999, "x.npy"])] = (
                 members.pop(name)
             )
         case _:
