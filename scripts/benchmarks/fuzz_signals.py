@@ -37,8 +37,7 @@ COMMANDS = {
     "evaluate": ["evaluate", "c.npz", "--reference", "c.npz", "--out", "d.json"],
     "train": TRAIN,
 }
-# The moment of a signal is uniform in as many seconds.
-SECONDS = {"write": 4.0, "sample": 5.0, "evaluate": 10.0, "train": 12.0}
+TRAINING = 8.0  # seconds after the first line of the log in which a signal may come
 PATIENCE = 10.0  # seconds; a training loop first saves
 SAVING = 60.0
 
@@ -46,10 +45,12 @@ SAVING = 60.0
 def send_signals(num_signals: int, seed: int) -> dict:
     """Sends signals; prints and returns a table of what became of the commands."""
     table, fallen = {name: Counter() for name in COMMANDS}, []
+    seconds = {name: measure(name) for name in COMMANDS}
     for number in range(num_signals):
         name = list(COMMANDS)[number % len(COMMANDS)]
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            verdict = send_one(name, random.Random(f"{seed} {number}"), Path(folder))
+            moment = random.Random(f"{seed} {number}")
+            verdict = send_one(name, moment, seconds[name], Path(folder))
         table[name]["sent"] += 1
         table[name][verdict] += 1
         if verdict not in ("ended", "done", "saved"):
@@ -71,10 +72,8 @@ def write_inputs(folder: Path) -> None:
     np.savez(folder / "c.npz", images=images, labels=labels, chars="01")
 
 
-def send_one(name: str, moment: random.Random, folder: Path) -> str:
-    """Returns what became of one command."""
-    write_inputs(folder)
-    before = {path.name for path in folder.iterdir()}
+def begin(name: str, folder: Path) -> subprocess.Popen:
+    """Starts a command; returns once Python has reached it."""
     argv = [sys.executable, "-X", "importtime", "-m", "jdiff", *COMMANDS[name]]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
@@ -83,10 +82,32 @@ def send_one(name: str, moment: random.Random, folder: Path) -> str:
     # Python itself starts before anybody could catch a signal.
     while " jdiff.cli\n" not in (folder / "errors").read_text():
         if process.poll() is not None:
-            return "did not start"
+            raise ValueError(f"jdiff must start, got exit code {process.poll()}.")
         time.sleep(0.002)
+    return process
+
+
+def measure(name: str) -> float:
+    """Returns how long a command takes here, or until it has trained for a while."""
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        log = Path(folder) / "run" / "log.jsonl"
+        write_inputs(Path(folder))
+        process, began = begin(name, Path(folder)), time.monotonic()
+        while process.poll() is None and not (log.exists() and log.stat().st_size):
+            time.sleep(0.05)
+        seconds = time.monotonic() - began
+        process.kill()
+        process.wait()
+    return seconds + TRAINING if name == "train" else 1.1 * seconds
+
+
+def send_one(name: str, moment: random.Random, seconds: float, folder: Path) -> str:
+    """Returns what became of one command."""
+    write_inputs(folder)
+    before = {path.name for path in folder.iterdir()}
+    process = begin(name, folder)
     number = moment.choice([signal.SIGINT, signal.SIGTERM])
-    time.sleep(moment.uniform(0.02, SECONDS[name]))
+    time.sleep(moment.uniform(0.02, seconds))
     is_done = process.poll() is not None
     process.send_signal(number)
     try:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import gc
+import os
 import resource
 import shutil
 import sys
@@ -99,6 +100,17 @@ def test_damaged_state_is_refused(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    for step in (1, 2):
+        jdiff.storage.save_checkpoint(tmp_path, step, state_of(step), {})
+    file = next((tmp_path / "2" / "state").rglob("manifest*"))
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="is no regular file.*; took 1"):
+        state, _ = jdiff.storage.restore_checkpoint(tmp_path, state_of(0))
+    assert state.step == 1
+
+
 def test_folder_without_a_state_is_refused(tmp_path):
     refused_state(tmp_path, state_of(0))
     refused_state(tmp_path / "none", state_of(0))
