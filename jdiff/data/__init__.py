@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jdiff import storage
 from jdiff.data import points as points
 from jdiff.data import tfds
 from jdiff.data.dataset import EMNIST_CHARS as EMNIST_CHARS
@@ -144,5 +145,5 @@ def read_pen(path: str | Path) -> Pen:
     Raises:
         DataError: there is no such file, or it is of another kind.
     """
-    is_folder = Path(path).expanduser().is_dir()
+    is_folder = storage.expand(path).is_dir()
     return read_unipen(path) if is_folder else read_pen_npz(path)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jdiff import storage
 from jdiff.data.dataset import DataError
 from jdiff.data.pen import PEN_CHARS, Pen
 
@@ -25,7 +26,9 @@ _STATEMENT = re.compile(r"^\.([A-Z_]+)[ \t]*", re.MULTILINE)
 _CHARACTER = re.compile(r'CHARACTER\s+([-\d:,]+)\s+(\S+)\s+"(\\?.)"\s*$', re.DOTALL)
 _RANGE = re.compile(r"(\d+)(?::(\d+))?(?:-(\d+)(?::(\d+))?)?$")
 _SUFFIXES = (".dat", ".DAT")
-_MAX_DEPTH = 8  # of files that include others
+_MAX_FILES = 100  # that a file includes, also through others
+_MAX_BYTES = 2**28  # of a file
+_MAX_STROKES = 255  # of a character, as in the .npz format
 
 # What stands on the line, and what is as high as an x. Capitals and digits are higher.
 _ON_LINE = "ABCDEFGHIKLMNORSTUVWXZabcdehiklmnorstuvwxz0123456789"
@@ -76,7 +79,12 @@ def read_unipen(folder: str | Path) -> Pen:
     Raises:
         DataError: there is no such character, or a file cannot be read.
     """
-    characters = _read_characters(Path(folder).expanduser())
+    with storage.reading(folder, "a folder of UNIPEN's own files"):
+        return _read_folder(storage.expand(folder), folder)
+
+
+def _read_folder(place: Path, folder: str | Path) -> Pen:
+    characters = _read_characters(place)
     units = _measure_units(characters)
     numbers = {writer: k for k, writer in enumerate(units)}
     characters = [
@@ -172,6 +180,7 @@ def _read_characters(folder: Path) -> list[_Character]:
     for path in sorted(folder.rglob("*")):
         if path.suffix not in _SUFFIXES or not path.is_file():
             continue
+        storage.check_size(path.stat().st_size, _MAX_BYTES, path)
         if b".SEGMENT CHARACTER" in path.read_bytes():
             for key, character in _read_file(path, roots):
                 found.setdefault(key, character)
@@ -183,7 +192,7 @@ def _read_characters(folder: Path) -> list[_Character]:
 
 
 def _read_file(path, roots) -> Iterator[tuple[tuple[str, str], _Character]]:
-    statements = list(_read_statements(path, roots))
+    statements = list(_read_statements(path, roots, []))
     source = next((s for name, _, s in statements if name == "PEN_DOWN"), str(path))
     components = _read_components(statements, path)
     for name, text, _ in statements:
@@ -198,26 +207,28 @@ def _read_file(path, roots) -> Iterator[tuple[tuple[str, str], _Character]]:
         yield (source, segment[1]), _Character(char, strokes, own[0].writer, source)
 
 
-def _read_statements(path, roots, depth=0) -> Iterator[tuple[str, str, str]]:
+def _read_statements(path, roots, seen) -> Iterator[tuple[str, str, str]]:
     """Yields (keyword, text, file) with included files in their places."""
-    if depth > _MAX_DEPTH:
-        raise DataError(f"{path} must not include itself.")
+    seen.append(path)
+    if len(seen) > _MAX_FILES:
+        raise DataError(f"{path} must not include itself, nor over {_MAX_FILES} files.")
+    storage.check_size(path.stat().st_size, _MAX_BYTES, path)
     text = path.read_text("latin-1").replace("\r", "\n")
     starts = list(_STATEMENT.finditer(text))
     ends = [match.start() for match in starts[1:]] + [len(text)]
     for match, end in zip(starts, ends, strict=True):
         body = text[match.end() : end]
         if match[1] == "INCLUDE":
-            yield from _include(body.strip(), path, roots, depth)
+            yield from _include(body.strip(), path, roots, seen)
         else:
             yield match[1], body, str(path)
 
 
-def _include(name, path, roots, depth) -> Iterator[tuple[str, str, str]]:
+def _include(name, path, roots, seen) -> Iterator[tuple[str, str, str]]:
     for root in (*roots, path.parent):
         found = (root / name).resolve()
         if found.is_relative_to(root.resolve()) and found.is_file():
-            yield from _read_statements(found, roots, depth + 1)
+            yield from _read_statements(found, roots, seen)
             return
     # Documentation and word lists may be missing; the recording may not.
     if name.lower().endswith(".dat"):
@@ -281,6 +292,8 @@ def _cut(components: list[_Component], part: str) -> list[_Component]:
         return []
     first, start = int(match[1]), int(match[2] or 0)
     last = int(match[3] or first)
+    if last - first >= _MAX_STROKES:
+        return []
     stop = match[4] if match[3] else match[2]
     cut = []
     for k in range(first, min(last, len(components) - 1) + 1):

@@ -232,6 +232,67 @@ def try_strokes(folder: Path) -> Attempt:
     return attempt
 
 
+RECORDING = """.X_POINTS_PER_INCH 1000
+.Y_POINTS_PER_INCH 1000
+.COORD X Y P
+.WRITER_ID ada
+.PEN_DOWN
+0 1000 1 100 1050 1
+.PEN_UP
+100 1000 0
+.PEN_DOWN
+200 1000 1 300 1050 1
+"""
+SEGMENTS = """.INCLUDE ada.dat
+.SEGMENT CHARACTER 0-2 OK "n"
+.SEGMENT CHARACTER 0 ? "A"
+.SEGMENT CHARACTER 2:0-2:1,0 ? "b"
+"""
+LINES = [
+    ".INCLUDE segments.dat",
+    ".INCLUDE /etc/passwd",
+    ".COORD P",
+    ".X_POINTS_PER_MM 0",
+]
+LINES += [
+    '.SEGMENT CHARACTER 0-99999999999 ? "x"',
+    ".PEN_DOWN\n9e99 nan inf",
+    ".WRITER_ID",
+]
+LINES += [
+    ".INCLUDE " + "a" * 999,
+    '.SEGMENT CHARACTER 1:2:3,,- OK "\\',
+    ".INCLUDE ada.dat",
+]
+
+
+def try_unipen(folder: Path) -> Attempt:
+    """Pen strokes in UNIPEN's own files."""
+    good = {"ada.dat": RECORDING, "segments.dat": SEGMENTS}
+
+    def attempt(random: Random) -> None:
+        for name, text in good.items():
+            lines = text.splitlines()
+            for _ in range(random.randint(0, 2)):
+                at = random.randrange(len(lines))
+                match random.randrange(3):
+                    case 0:
+                        lines[at] = random.choice(LINES)
+                    case 1:
+                        del lines[at]
+                    case 2:
+                        lines[at:at] = [random.choice(LINES)] * random.choice([1, 99])
+                lines = lines or [""]
+            content = "\n".join(lines).encode()
+            spoiled = spoil(random, content) if random.random() < 0.3 else content
+            (folder / name).write_bytes(spoiled)
+        pen = data.read_pen(folder)
+        check(all(len(stroke) for strokes in pen.strokes for stroke in strokes))
+        check(0 <= pen.labels.min() <= pen.labels.max() < len(data.PEN_CHARS))
+
+    return attempt
+
+
 def idx(array: np.ndarray) -> bytes:
     """Returns an IDX file, not yet gzipped."""
     return (
@@ -846,6 +907,7 @@ AREAS: dict[str, Callable[[Path], Attempt]] = {
     "checkpoints": try_checkpoints,
     "npz": try_npz,
     "strokes": try_strokes,
+    "unipen": try_unipen,
     "idx": try_idx,
     "zip": try_zip,
     "folder": try_folder,

@@ -21,7 +21,14 @@ from jdiff import data, storage
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 # As many as take a second or two.
-TRIES = {"npz": 300, "strokes": 300, "idx": 300, "zip": 300, "folder": 100}
+TRIES = {
+    "npz": 300,
+    "strokes": 300,
+    "unipen": 300,
+    "idx": 300,
+    "zip": 300,
+    "folder": 100,
+}
 TRIES |= {"weights": 100, "numbers": 100, "pages": 100, "resume": 40, "commands": 40}
 SLOW = {name: 10 * num for name, num in TRIES.items()}
 SLOW |= {"checkpoints": 60, "training": 30}
