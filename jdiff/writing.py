@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import numpy as np
 
-from jdiff import handwriting, images, models, solvers
+from jdiff import handwriting, images, models
 from jdiff.handwriting import (
     FLUSH_LEFT,
     MARGIN,
@@ -229,7 +229,7 @@ def _write_strokes(
         hand,
         sampling.steps,
         sampling.guidance,
-        sampling.solver or solvers.unipc,
+        sampling.solver,
         sampling.grid,
         num_draws,
         with_path=sampling.animate,

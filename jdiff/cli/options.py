@@ -154,7 +154,7 @@ def draw_strokes(
     import jax
     import numpy as np
 
-    from jdiff import handwriting, models, solvers
+    from jdiff import handwriting, models
 
     draws, neatness = (getattr(args, name, None) for name in ("draws", "neatness"))
     neatness = models.NEATNESS if neatness is None else neatness
@@ -169,7 +169,7 @@ def draw_strokes(
         models.Hand(np.stack([hand.code for hand in hands])[writers], neatness),
         args.steps,
         args.guidance,
-        solver_of(args) or solvers.unipc,
+        solver_of(args),
         grid_of(args),
         models.NUM_DRAWS if draws is None else draws,
     )

@@ -26,8 +26,10 @@ from jdiff.models.pen import EVENNESS_SCALE as EVENNESS_SCALE
 from jdiff.models.pen import NEATNESS as NEATNESS
 from jdiff.models.pen import NUM_DRAWS as NUM_DRAWS
 from jdiff.models.pen import NUM_QUALITIES as NUM_QUALITIES
+from jdiff.models.pen import SHIPPED_PEN as SHIPPED_PEN
 from jdiff.models.pen import Hand as Hand
 from jdiff.models.pen import PenModel as PenModel
+from jdiff.models.pen import add_few as add_few
 from jdiff.models.pen import build_pen as build_pen
 from jdiff.models.pen import check_no_strokes as check_no_strokes
 from jdiff.models.pen import draw_hand as draw_hand
@@ -37,3 +39,5 @@ from jdiff.models.pen import generate_strokes as generate_strokes
 from jdiff.models.pen import init_pen as init_pen
 from jdiff.models.pen import load_pen as load_pen
 from jdiff.models.pen import make_pen_network as make_pen_network
+from jdiff.models.pen import stroke_style as stroke_style
+from jdiff.models.pen import take_network as take_network

@@ -40,7 +40,7 @@ SCHEDULES = {
     "karras": schedules.karras_schedule,
 }
 
-_MAX_FEW_STEPS = 4  # that distilled weights are for
+MAX_FEW_STEPS = 4  # that distilled weights are for
 
 
 class Model(NamedTuple):
@@ -261,7 +261,7 @@ def suit_steps(
     Distilled weights are made for few steps. They know neither solvers nor guidance, so
     with one of them "latent" stays.
     """
-    few = num_steps <= _MAX_FEW_STEPS and solver is guidance is None
+    few = num_steps <= MAX_FEW_STEPS and solver is guidance is None
     return "distilled" if name == "latent" and few else name
 
 

@@ -17,10 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import diffusion, sampling, schedules, solvers, storage
+from jdiff.extensions import consistency
 from jdiff.guidance import guide
 from jdiff.handwriting import NUM_POINTS
 from jdiff.models.generate import as_labels, check_guidance
-from jdiff.models.model import PREDICTIONS, SCHEDULES
+from jdiff.models.model import MAX_FEW_STEPS, PREDICTIONS, SCHEDULES
 from jdiff.networks import Condition, make_residual_mlp, make_stroke_classifier
 from jdiff.schedules import karras_timesteps
 
@@ -37,6 +38,8 @@ NEATNESS = 1.0  # of hands, by default
 NUM_DRAWS = 4
 
 _NEIGHBOURS = 6  # hands that a neatness chooses from
+_FEW = "few/"  # before the modules of the network that a few steps take
+_NOT_OWN = ("hands", "spacing", _FEW)  # of the network and the judge
 
 
 class PenModel(NamedTuple):
@@ -53,6 +56,8 @@ class PenModel(NamedTuple):
         sides: white left and right of each character beyond the mean, float[C, 2], in
             heights of an x.
         guidance: the scale that it is sampled with unless another is asked for.
+        few: weights of the same network, distilled to 1 to 4 steps with guidance
+            included; empty or None if there are none.
     """
 
     apply: Callable[..., jax.Array]
@@ -64,6 +69,7 @@ class PenModel(NamedTuple):
     hands: np.ndarray
     sides: np.ndarray
     guidance: float = 2.0
+    few: Any = None
 
 
 class _Static(NamedTuple):
@@ -81,10 +87,20 @@ class Hand(NamedTuple):
     Attributes:
         code: float[E], or float[N, E].
         neatness: in [0, 1], where 1 is a teacher's; or float[N].
+        unevenness: by how much each character differs from its writer's mean one,
+            float[N, 3]; None draws it, the less neat, the more.
     """
 
     code: np.ndarray
     neatness: float | np.ndarray
+    unevenness: np.ndarray | None = None
+
+
+def stroke_style(hand: Hand) -> jax.Array:
+    """Returns the style that the network is conditioned on, float[..., E + 4]."""
+    neatness = 2.0 * jnp.asarray(hand.neatness)[..., None] - 1.0
+    uneven = jnp.asarray(hand.unevenness)
+    return jnp.concatenate([hand.code, neatness, uneven], -1)
 
 
 def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
@@ -130,7 +146,7 @@ def generate_strokes(
     hand: Hand,
     num_steps: int = 10,
     guidance: float | None = None,
-    solver: Callable[[schedules.Schedule], sampling.Solver] = solvers.unipc,
+    solver: Callable[[schedules.Schedule], sampling.Solver] | None = None,
     grid: Callable[[schedules.Schedule, int], jax.typing.ArrayLike] = karras_timesteps,
     num_draws: int = NUM_DRAWS,
     batch_size: int = 64,
@@ -146,9 +162,11 @@ def generate_strokes(
         model: from `load_pen`.
         labels: int[N], each in [0, len(model.classes)).
         hand: from `draw_hand`; or N of them, stacked.
-        num_steps: solver steps, in [1, T] or what the grid allows.
-        guidance: 0 ignores character and hand, 1 follows them, more exaggerates.
-        solver: schedule -> Solver, e.g. `ddim`.
+        num_steps: solver steps, in [1, T] or what the grid allows. Up to 4 are those
+            of the distilled network, if there is one, without guidance or solver.
+        guidance: 0 ignores character and hand, 1 follows them, more exaggerates; None
+            is the model's.
+        solver: schedule -> Solver, e.g. `ddim`; None is `unipc`.
         grid: (schedule, num_steps) -> descending steps.
         num_draws: to choose from, >= 1.
         batch_size: characters per compiled call, >= 1.
@@ -164,16 +182,23 @@ def generate_strokes(
     for name, number in (("draws", num_draws), ("batch_size", batch_size)):
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}.")
-    guidance = model.guidance if guidance is None else guidance
-    check_guidance(guidance)
     times = grid(model.schedule, num_steps)
     static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
-    plan = static, solver, num_draws, with_path
-    tables = model.params, model.schedule, times, np.float32(guidance)
-    code, neatness = (np.asarray(array, np.float32) for array in hand)
+    network: Any = model.params
+    scale: Any = None
+    if num_steps <= MAX_FEW_STEPS and model.few and solver is guidance is None:
+        network, solver = model.few, consistency
+    else:
+        scale = model.guidance if guidance is None else guidance
+        check_guidance(scale)
+        scale = np.float32(scale)
+    plan = static, solver or solvers.unipc, num_draws, with_path
+    tables = network, model.params, model.schedule, times, scale
+    code, neatness = (np.asarray(array, np.float32) for array in hand[:2])
     hands = Hand(
         np.broadcast_to(code, (len(labels), code.shape[-1])),
         np.broadcast_to(neatness, len(labels)),
+        hand.unevenness,
     )
     return _batches(key, labels, hands, tables, plan, batch_size)
 
@@ -182,7 +207,7 @@ def _batches(key, labels, hands, tables, plan, batch_size):
     for start in range(0, len(labels), batch_size):
         index = np.arange(start, start + batch_size)
         rows = np.minimum(index, len(labels) - 1)
-        hand = Hand(*(array[rows] for array in hands))
+        hand = jax.tree.map(lambda leaf, rows=rows: leaf[rows], hands)
         result = _draw_batch(key, index, labels[rows], hand, tables, plan)
         left = min(batch_size, len(labels) - start)
         yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
@@ -190,26 +215,25 @@ def _batches(key, labels, hands, tables, plan, batch_size):
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _draw_batch(key, index, labels, hand, tables, plan):
-    params, schedule, times, guidance = tables
+    network, params, schedule, times, guidance = tables
     model, solver, num_draws, with_path = plan
     null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan)
 
     def denoiser(condition):
         return sampling.make_denoiser(
-            model.apply, params, schedule, model.prediction, condition, clip=None
+            model.apply, network, schedule, model.prediction, condition, clip=None
         )
 
     def draw(key, label, hand):
-        code, neatness = hand
         key_style, key_x = jax.random.split(key)
-        # Nobody's letters are all alike: the less neat, the less even.
-        uneven = (1.0 - neatness) * jax.random.normal(key_style, (NUM_QUALITIES - 1,))
-        style = jnp.concatenate([code, 2.0 * neatness[None] - 1.0, uneven])
-        denoise = guide(
-            denoiser(Condition(label, style)),
-            denoiser(Condition(jnp.full_like(label, model.num_classes), null)),
-            guidance,
-        )
+        if hand.unevenness is None:
+            # Nobody's letters are all alike: the less neat, the less even.
+            uneven = jax.random.normal(key_style, (NUM_QUALITIES - 1,))
+            hand = hand._replace(unevenness=(1.0 - hand.neatness) * uneven)
+        denoise = denoiser(Condition(label, stroke_style(hand)))
+        if guidance is not None:
+            no_label = jnp.full_like(label, model.num_classes)
+            denoise = guide(denoise, denoiser(Condition(no_label, null)), guidance)
         return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
 
     def one(index, label, hand):
@@ -257,7 +281,7 @@ def build_pen(description: dict[str, Any], params: Any) -> PenModel:
         judge = make_stroke_classifier(len(classes), description["judge_features"])
         return PenModel(
             network.apply,
-            {k: v for k, v in params.items() if k not in ("hands", "spacing")},
+            {k: v for k, v in params.items() if not k.startswith(_NOT_OWN)},
             SCHEDULES[description["schedule"]](description["num_steps"]),
             PREDICTIONS[description["prediction"]],
             classes,
@@ -265,6 +289,7 @@ def build_pen(description: dict[str, Any], params: Any) -> PenModel:
             np.asarray(params["hands"]["codes"]),
             np.asarray(params["spacing"]["sides"]),
             float(description["guidance"]),
+            {k[len(_FEW) :]: v for k, v in params.items() if k.startswith(_FEW)},
         )
     except (KeyError, TypeError) as error:
         raise storage.WeightsError(
@@ -339,7 +364,20 @@ def _expected(description, model, params):
         for module, leaves in arrays.items()
         for name, shape in leaves.items()
     }
-    return shapes | given
+    few = add_few({}, shapes) if model.few else {}
+    return shapes | given | few
+
+
+def take_network(params: Any) -> Any:
+    """Returns the weights of the network alone, of all that a file holds."""
+    others = (*_NOT_OWN, "judge")
+    return {k: v for k, v in params.items() if not k.startswith(others)}
+
+
+def add_few(params: Any, distilled: Any) -> Any:
+    """Returns what a file holds, with the weights of the distilled network."""
+    network = take_network(distilled)
+    return params | {_FEW + name: leaves for name, leaves in network.items()}
 
 
 def init_pen(key: jax.Array, description: dict[str, Any], num_codes: int) -> Any:

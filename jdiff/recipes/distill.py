@@ -2,19 +2,21 @@
 
     jdiff train distill --out runs/distilled
     jdiff write "hello" --steps 2 --weights runs/distilled
+    jdiff train distill --weights pen --out runs/pen_distilled
     jdiff train distill --weights unet --minutes 40 --paths 8 --updates 64 \\
         --batch-size 64 --delta 0.2 --out runs/unet_distilled
 
 The teacher draws whole paths from noise to letters; the student, which begins as a copy
 of it, learns to see the end of a path from anywhere on it (`make_consistency_loss`).
-The paths of a latent model are those of latents. Rounds of drawing and of learning
-alternate.
+The paths of a latent model are those of latents, those of a model of pen strokes are
+strokes in all hands; its weights file keeps both networks. Rounds of drawing and of
+learning alternate.
 """
 
 import argparse
 import functools
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +27,14 @@ from jdiff import (
     handwriting,
     losses,
     models,
+    networks,
     runs,
     schedules,
     storage,
     training,
 )
 from jdiff.recipes import options, pictures
+from jdiff.sampling import Sample
 
 FIRST_ROUNDS = 4  # of drawing alone, so that learning does not begin on few paths
 MOST_ROUNDS = 64  # whose paths are kept: half a gigabyte
@@ -57,33 +61,74 @@ def check(args: argparse.Namespace) -> argparse.Namespace:
     return args
 
 
+class Teacher(NamedTuple):
+    """What is distilled: of a model of images, or of pen strokes.
+
+    Attributes:
+        model: that draws paths.
+        params: of the network, which the student begins with.
+        draw: (round) -> its paths float16[N, steps + 1, ...] and their labels.
+        result: what the run leaves.
+    """
+
+    model: models.Model | models.PenModel
+    params: Any
+    draw: Callable[[int], training.Batch]
+    result: runs.Result
+
+
 def run(args: argparse.Namespace) -> None:
     """Trains the student."""
     args = check(args)
     budget = options.start_budget(args)
-    teacher = models.load_model(args.weights)
-    if teacher.distilled or not teacher.has_null:
-        raise ValueError(f"weights must be of a network, got {args.weights}.")
-    path = models.SHIPPED.get(args.weights, args.weights)
-    description = storage.load_weights(path)[1] | {"distilled": True}
+    pen = models.find_pen(args.weights)
+    teacher = teach_images(args) if pen is None else teach_strokes(args, pen)
     optimizer = runs.make_optimizer(args.learning_rate)
     key = jax.random.key(args.seed)
     params = jax.tree.map(jnp.asarray, teacher.params)
     state = training.init_train_state(key, params, optimizer)
-    loss_fn = make_loss(args, teacher)
+    loss_fn = make_loss(args, teacher.model)
     train_step = training.make_train_step(loss_fn, optimizer, args.ema_decay)
-    # If paths cannot be drawn, it says so now, before there is a folder.
-    models.generate(key, teacher, [0], args.teacher_steps, args.guidance)
     state, progress = runs.restore(args.out, state)
-    feed = make_feed(args, teacher, int(state.step), progress.position or 0)
+    feed = make_feed(args, teacher.draw, int(state.step), progress.position or 0)
     options.save_arguments(args)
-    student = models.build_model(description, teacher.params)
     step = runs.compile_step(train_step, args.learning_rate)
-    result = pictures.result_of(student, description)
-    runs.run(args.out, state, step, feed, budget, progress, result)
+    runs.run(args.out, state, step, feed, budget, progress, teacher.result)
 
 
-def make_loss(args: argparse.Namespace, teacher: models.Model) -> training.LossFn:
+def teach_images(args: argparse.Namespace) -> Teacher:
+    """Returns the teacher of images; its description is the student's.
+
+    Raises:
+        ValueError: it is no network, or paths cannot be drawn.
+    """
+    model = models.load_model(args.weights)
+    if model.distilled or not model.has_null:
+        raise ValueError(f"weights must be of a network, got {args.weights}.")
+    path = models.SHIPPED.get(args.weights, args.weights)
+    description = storage.load_weights(path)[1] | {"distilled": True}
+    models.generate(jax.random.key(0), model, [0], args.teacher_steps, args.guidance)
+    student = models.build_model(description, model.params)
+    draw = functools.partial(draw_paths, args, model)
+    return Teacher(model, model.params, draw, pictures.result_of(student, description))
+
+
+def teach_strokes(args: argparse.Namespace, model: models.PenModel) -> Teacher:
+    """Returns the teacher of strokes; its file keeps it beside the student."""
+    path = models.SHIPPED_PEN if args.weights == "pen" else args.weights
+    path = storage.find_weights(path)
+    params, description = storage.load_weights(path)
+    return Teacher(
+        model,
+        models.take_network(model.params),
+        functools.partial(draw_stroke_paths, args, model),
+        runs.Result(description, functools.partial(models.add_few, params)),
+    )
+
+
+def make_loss(
+    args: argparse.Namespace, teacher: models.Model | models.PenModel
+) -> training.LossFn:
     """Returns the consistency loss of paths in float16."""
     consistency_loss = extensions.make_consistency_loss(
         teacher.apply,
@@ -101,13 +146,16 @@ def make_loss(args: argparse.Namespace, teacher: models.Model) -> training.LossF
 
 
 def make_feed(
-    args: argparse.Namespace, teacher: models.Model, done: int, drawn: int
+    args: argparse.Namespace,
+    draw: Callable[[int], training.Batch],
+    done: int,
+    drawn: int,
 ) -> runs.Feed:
     """Returns the feed of paths, whose position is the number of rounds drawn.
 
     Args:
         args: of the run.
-        teacher: draws the paths.
+        draw: (round) -> its paths.
         done: number of steps done.
         drawn: number of rounds drawn.
     """
@@ -118,7 +166,7 @@ def make_feed(
         while True:
             # A run that is resumed has no paths yet, as one that begins.
             for _ in range(1 if rounds else FIRST_ROUNDS):
-                rounds.append(draw_paths(args, teacher, drawn))
+                rounds.append(draw(drawn))
                 drawn += 1
             rounds = rounds[-MOST_ROUNDS:]
             paths = jax.tree.map(lambda *leaves: np.concatenate(leaves), *rounds)
@@ -147,11 +195,41 @@ def draw_paths(
         style=style,
         decode=False,
     )
-    # Halves: a path of ten steps takes 17 kB, and there are tens of thousands.
-    paths = [np.asarray(batch.path).astype(np.float16) for batch in batches]
-    condition = models.make_condition(teacher, labels, style)
-    joined: Any = np.concatenate(paths)
-    return training.Batch(joined, condition)
+    return training.Batch(halve(batches), models.make_condition(teacher, labels, style))
+
+
+def halve(batches: Iterator[Sample]) -> Any:
+    """Returns paths in float16: one of ten steps takes 17 kB, and there are many."""
+    return np.concatenate([np.asarray(b.path).astype(np.float16) for b in batches])
+
+
+def draw_stroke_paths(
+    args: argparse.Namespace, teacher: models.PenModel, number: int
+) -> training.Batch:
+    """Returns the paths of one round, in hands between any two writers."""
+    labels = np.tile(np.arange(len(teacher.classes)), args.paths)
+    random = np.random.default_rng([args.seed, number])
+    pairs = random.integers(len(teacher.hands), size=(2, len(labels)))
+    first, second = teacher.hands[pairs]
+    neatness, fraction = random.uniform(size=(2, len(labels), 1))
+    uneven = random.standard_normal((len(labels), models.NUM_QUALITIES - 1))
+    code = first + fraction * (second - first)
+    arrays = code, neatness[:, 0], (1.0 - neatness) * uneven
+    hand = models.Hand(*(array.astype(np.float32) for array in arrays))
+    batches = models.generate_strokes(
+        jax.random.fold_in(jax.random.key(args.seed), number),
+        teacher._replace(few=None),
+        labels,
+        hand,
+        args.teacher_steps,
+        args.guidance,
+        num_draws=1,
+        batch_size=512,
+        with_path=True,
+    )
+    style = np.asarray(models.stroke_style(hand))
+    condition: Any = networks.Condition(labels, style)  # type: ignore[arg-type]
+    return training.Batch(halve(batches), condition)
 
 
 def draw_styles(args: argparse.Namespace, num: int, number: int) -> np.ndarray:

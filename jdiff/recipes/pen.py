@@ -125,9 +125,8 @@ def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -
         models.init_pen, description=description, num_codes=NUM_CODES
     )
     params = jax.jit(init)(key_network)
-    own = {name: leaves for name, leaves in params.items() if "judge" not in name}
     codes = 0.5 * jax.random.normal(key_codes, (num_writers, NUM_CODES))
-    return own | {"hands": {"codes": codes}}
+    return models.take_network(params) | {"hands": {"codes": codes}}
 
 
 def make_loss(description: dict[str, Any]) -> training.LossFn:

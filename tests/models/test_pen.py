@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jdiff import data, models, storage
+from jdiff import data, ddim, models, storage
 
 DESCRIPTION = {
     "model": "pen",
@@ -83,7 +83,7 @@ def test_the_hand_matters(model):
 
 def test_each_character_may_have_a_hand_of_its_own(model):
     a, b = (models.draw_hand(model, seed, 0.5) for seed in (0, 1))
-    both = models.Hand(*map(np.stack, zip(a, b, strict=True)))
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), a, b)
     x_0 = draw(model, [5, 6], hand=both)
     np.testing.assert_array_equal(x_0[0], draw(model, [5, 6], hand=a)[0])
     np.testing.assert_array_equal(x_0[1], draw(model, [5, 6], hand=b)[1])
@@ -149,4 +149,27 @@ def test_weights_of_something_else_are_refused(params, tmp_path):
     without = {name: leaf for name, leaf in params.items() if name != "hands"}
     storage.save_weights(path, without, DESCRIPTION)
     with pytest.raises(storage.WeightsError, match="hands"):
+        models.load_pen(path)
+
+
+def test_few_steps_are_those_of_the_distilled_network(model, params, tmp_path):
+    """Guidance, a solver or more steps ask for the teacher."""
+    path = tmp_path / "pen.safetensors"
+    halved = jax.tree.map(lambda leaf: 0.5 * leaf, params)
+    storage.save_weights(path, models.add_few(params, halved), DESCRIPTION)
+    both = models.load_pen(path)
+    student = both._replace(params=halved, few=None)
+    np.testing.assert_array_equal(
+        draw(both, [5], num_steps=5), draw(model, [5], num_steps=5)
+    )
+    options = {"num_draws": 1, "num_steps": 1}
+    teacher = draw(model, [5], guidance=2.0, **options)
+    np.testing.assert_array_equal(draw(both, [5], guidance=2.0, **options), teacher)
+    # One step of `ddim` with guidance 1 is the estimate of x_0 alone.
+    alone = draw(student, [5], guidance=1.0, solver=ddim, **options)
+    np.testing.assert_allclose(draw(both, [5], **options), alone, atol=1e-3)
+    without = models.add_few(params, halved)
+    del without["few/residual_mlp/linear"]
+    storage.save_weights(path, without, DESCRIPTION)
+    with pytest.raises(storage.WeightsError, match="few/residual_mlp/linear"):
         models.load_pen(path)

@@ -10,6 +10,7 @@ from commands import log_of, steps_of, train
 from safetensors.numpy import load_file
 
 import jdiff
+from jdiff import models
 
 pytest.importorskip("orbax.checkpoint", reason="needs jdiffusion[train]")
 TINY = ["--paths", "8", "--updates", "8", "--batch-size", "8", "--teacher-steps", "4"]
@@ -68,6 +69,24 @@ def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
     style = np.array([1.0, 0.0, 0.0, np.nan])
     (batch,) = jdiff.generate(jax.random.key(0), student, [0, 1], 1, style=style)
     assert np.isfinite(batch.x_0).all()
+
+
+def test_a_model_of_strokes_keeps_its_teacher(tmp_path):
+    out = tmp_path / "run"
+    options = ["--paths", 1, "--updates", 2, "--teacher-steps", 2, "--batch-size", 8]
+    assert (
+        train("distill", "--weights", "pen", *options, "--steps", 4, "--out", out)[0]
+        == 0
+    )
+    both, teacher = models.load_pen(out / "weights.safetensors"), models.load_pen()
+    for leaf, expected in zip(
+        *map(jax.tree.leaves, (both.params, teacher.params)), strict=True
+    ):
+        np.testing.assert_array_equal(leaf, expected)
+    student, before = map(jax.tree.leaves, (both.few, models.take_network(both.params)))
+    moved = [np.abs(a - b).max() for a, b in zip(student, before, strict=True)]
+    assert 0 < max(moved) < 0.1
+    assert jdiff.write("hi", out, steps=1).strokes
 
 
 @pytest.mark.parametrize(
