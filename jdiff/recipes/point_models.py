@@ -39,10 +39,13 @@ def build_model(description: dict[str, Any], params: Any) -> PointModel:
     """Returns the model that a description and its weights stand for."""
     has_betas = description["schedule"] not in ("cosine", "flow")
     betas = {"beta_T": description["beta_end"]} if has_betas else {}
+    make_schedule = models.SCHEDULES[description["schedule"]]
+    schedule = make_schedule(description["num_steps"], **betas)
+    sampling.warn_of_signal(schedule)
     return PointModel(
         make_network(description).apply,
         params,
-        models.SCHEDULES[description["schedule"]](description["num_steps"], **betas),
+        schedule,
         models.PREDICTIONS[description["predict"]],
         description["num_classes"],
         np.asarray(description["scale"], np.float32),

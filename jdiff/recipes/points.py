@@ -3,10 +3,11 @@
     jdiff train points --data moons --out moons.safetensors
     jdiff train points --data parabola --predict x_0 --level raw \\
         --loss huber --weight snr_difference --schedule linear --beta-end 0.02
+    jdiff train points --draw moons.safetensors --guidance 2 --steps 10 --gif moons.gif
 
-Writes weights, and beside them the picture of `scripts/draw_toy.py`, which draws other
-pictures from the same weights. An epoch is 64 batches, compiled as one program; it
-draws from the points with replacement.
+Writes weights, and beside them a picture; --draw draws other pictures from the same
+weights. An epoch is 64 batches, compiled as one program; it draws from the points with
+replacement.
 """
 
 import argparse
@@ -69,7 +70,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--ema-decay", type=float, default=0.999)
     add("--epochs", type=int, default=600, help="of 64 batches")
     add("--seconds", type=float, help="a budget of time instead of epochs")
-    add("--out", type=Path, default=Path("points.safetensors"))
+    add("--out", type=Path, help="FILE.safetensors; FILE.png of --draw")
+    add(
+        "--draw",
+        type=Path,
+        metavar="FILE",
+        help="draw these weights of points, and train nothing",
+    )
     point_pictures.add_options(parser)
 
 
@@ -82,19 +89,34 @@ def check(args: argparse.Namespace) -> argparse.Namespace:
         raise ValueError(f"guidance must be 0 without labels, got {args.guidance}.")
     if args.guidance not in (0, 1) and not args.label_dropout:
         raise ValueError("label_dropout must be > 0 to sample with guidance, got 0.")
+    args.out = args.out or Path("points.safetensors")
     storage.check_output(args.out, ".safetensors")
     storage.check_output(args.out.with_suffix(".png"))
     return args
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains, and writes weights and a picture."""
+    """Trains, and writes weights and a picture; or only draws."""
+    if args.draw:
+        draw(args)
+        return
     args = check(args)
     points, num_classes = data.load_points(args.data, args.num_points, args.seed)
     beginning = begin(args, points, num_classes)
     model = train(args, beginning)
     storage.save_weights(args.out, model.params, beginning.description)
     point_pictures.show(args.out.with_suffix(".png"), model, points, args)
+
+
+def draw(args: argparse.Namespace) -> None:
+    """Writes the picture that the options ask for, from weights."""
+    out = args.out or args.draw.with_suffix(".png")
+    path = storage.check_output(out, ".png")
+    model, description = point_models.load_model(args.draw)
+    point_pictures.check(args, description["num_steps"])
+    num = max(args.num_samples, 2)
+    points, _ = data.load_points(description["data"], num, args.seed + 1)
+    point_pictures.show(path, model, points, args)
 
 
 def describe(

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from jdiff import data
+from jdiff.images import from_uint8
 from jdiff.runs import devices
 from jdiff.training import BalancedData, Batch, balance, draw_batch
 
@@ -80,7 +80,7 @@ def make_feed(
 def draw_images(key: jax.Array, images: BalancedData | Batch, batch_size: int) -> Batch:
     """Returns the batch of a step: drawn from what lies here, or the one that came."""
     if isinstance(images, Batch):
-        return images._replace(x=images.x.astype(jnp.float32) / 127.5 - 1.0)
+        return images._replace(x=from_uint8(images.x))
     return draw_batch(key, images, batch_size)
 
 

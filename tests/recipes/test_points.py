@@ -1,9 +1,5 @@
 """`jdiff train points`, and the pictures of what it learns."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from commands import train
@@ -13,17 +9,8 @@ import jdiff
 from jdiff.recipes import point_models
 
 pytest.importorskip("matplotlib", reason="needs jdiffusion[train]")
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 TINY = ["--num-features", "8", "--epochs", "2", "--batch-size", "16"]
 TINY += ["--num-points", "100", "--num-samples", "50", "--steps", "4"]
-
-
-@pytest.fixture(scope="module")
-def load():
-    """Imports a script by name; scripts find one another in their own folder."""
-    sys.path.insert(0, str(SCRIPTS))
-    yield importlib.import_module
-    sys.path.remove(str(SCRIPTS))
 
 
 @pytest.fixture(scope="module")
@@ -31,14 +18,6 @@ def trained(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "moons.safetensors"
     assert train("points", *TINY, "--data", "moons", "--out", out)[0] == 0
     return out
-
-
-def fails(main, argv, capsys):
-    """The one sentence with which a command refuses its arguments."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(arg) for arg in argv])
-    assert stop.value.code == 2
-    return capsys.readouterr().err.strip().splitlines()[-1]
 
 
 def test_it_writes_weights_and_a_picture_beside_them(trained):
@@ -50,13 +29,13 @@ def test_it_writes_weights_and_a_picture_beside_them(trained):
     assert picture.std() > 10
 
 
-def test_one_checkpoint_is_drawn_in_many_ways(load, trained, tmp_path):
+def test_one_checkpoint_is_drawn_in_many_ways(trained, tmp_path):
     pictures = []
     for field in ("score", "flow"):
         out, gif = tmp_path / f"{field}.png", tmp_path / f"{field}.gif"
         options = ["--field", field, "--guidance", "2", "--clip", "2", "--steps", "3"]
         options += ["--num-samples", "40", "--out", str(out), "--gif", str(gif)]
-        load("draw_toy").main([str(trained), *options])
+        assert train("points", "--draw", trained, *options)[0] == 0
         pictures.append(out.read_bytes())
         # Noise, and where each of the steps leads.
         assert Image.open(gif).n_frames == 4
@@ -163,6 +142,7 @@ def test_bad_points_are_one_sentence(tmp_path, arrays, says):
         (["{}", "--out", "picture.jpg"], "must end in .png"),
     ],
 )
-def test_weights_that_cannot_be_drawn_are_named(load, trained, capsys, argv, says):
+def test_weights_that_cannot_be_drawn_are_named(trained, argv, says):
     argv = [str(arg).format(trained) for arg in argv]
-    assert says in fails(load("draw_toy").main, argv, capsys)
+    code, _, error = train("points", "--draw", *argv)
+    assert code == 2 and says in error
