@@ -118,8 +118,10 @@ def load_autoencoder(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (weights, description) of an autoencoder for images of this shape."""
     params, description = storage.load_weights(path)
-    autoencoder = models.build_autoencoder(description)
-    expected = jax.eval_shape(autoencoder.init, jax.random.key(0))
+    key, kind = jax.random.key(0), "weights of an autoencoder"
+    with storage.reading(path, kind, storage.WeightsError):
+        autoencoder = models.build_autoencoder(description)
+        expected = jax.eval_shape(autoencoder.init, key)
     storage.check_params(params, expected, path)
     shape, of_autoencoder = list(dataset.images.shape[1:]), description["image_shape"]
     if of_autoencoder != shape:

@@ -49,20 +49,16 @@ def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
         OSError: the folder cannot be written, or its disk is full.
     """
     path = _check_path(path, suffixes)
+    draft = _draft_of(path)
     try:
         with contextlib.suppress(FileNotFoundError):
             path.lstat()  # a name that is too long raises
-        with atomic_write(path) as draft:
-            draft.write_bytes(_PROBE)
-            raise _Probed
-    except _Probed:
-        return path
+        draft.write_bytes(_PROBE)
     except OSError as error:
         raise OSError(f"cannot write {path}: {error.strerror}.") from error
-
-
-class _Probed(Exception):
-    """A probe was written, and is removed."""
+    finally:
+        discard_drafts(draft)
+    return path
 
 
 def _check_path(path: str | os.PathLike, suffixes: tuple[str, ...] = ()) -> Path:
@@ -102,24 +98,27 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = _check_path(path)
     _remove_abandoned(path.parent)
-    # Not tempfile, whose files only their owner may read.
-    name = f"{_prefix()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
-    draft = path.with_name(name)
-    _DRAFTS.add(draft)
+    draft = _draft_of(path)
     try:
         yield draft
         os.replace(draft, path)
-    except BaseException:  # Ctrl-C too
-        draft.unlink(missing_ok=True)
-        raise
-    finally:
+    finally:  # after Ctrl-C, too
+        discard_drafts(draft)
+
+
+def discard_drafts(*drafts: Path) -> None:
+    """Removes drafts; by default all of this process, before it ends at once."""
+    for draft in drafts or list(_DRAFTS):
+        with contextlib.suppress(OSError):
+            draft.unlink()
         _DRAFTS.discard(draft)
 
 
-def discard_drafts() -> None:
-    """Removes the drafts of this process, before it ends without an exception."""
-    for draft in list(_DRAFTS):
-        draft.unlink(missing_ok=True)
+def _draft_of(path: Path) -> Path:
+    # Not tempfile, whose files only their owner may read.
+    name = f"{_prefix()}{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    _DRAFTS.add(draft := path.with_name(name))
+    return draft
 
 
 def _prefix() -> str:
