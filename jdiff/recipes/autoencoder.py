@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import data, likelihood, models, runs, storage, training
+from jdiff.images import from_uint8
 from jdiff.recipes import options
 
 # Steps in a compiled program. XLA:CPU is slow at convolutions in loops of more than 1.
@@ -105,8 +106,7 @@ def fit(
     )
 
     def loss_fn(params, key, batch):
-        scaled = batch.x.astype(jnp.float32) / 127.5 - 1.0
-        return elbo_loss(params, key, batch._replace(x=scaled))
+        return elbo_loss(params, key, batch._replace(x=from_uint8(batch.x)))
 
     # The gradient is a sum over pixels, whose norm is not to be clipped.
     optimizer = runs.make_optimizer(args.learning_rate, max_norm=None)
@@ -136,7 +136,7 @@ def examine(
     @jax.jit
     @jax.vmap
     def measure(key, image):
-        image = image / 127.5 - 1.0
+        image = from_uint8(image)
         posterior = autoencoder.encode(params, image)
         lost = image - autoencoder.decode(params, posterior.mean).mean
         terms = likelihood.evidence_bound(

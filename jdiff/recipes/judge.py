@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import data, evaluation, runs, storage, training
+from jdiff.images import from_uint8
 from jdiff.recipes import options
 
 EMNIST_BATCH, MNIST_BATCH = 112, 16
@@ -72,8 +73,7 @@ def load_sets(data_dir: str | None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     for name, source in (("emnist", "emnist/byclass"), ("mnist", "mnist")):
         for split, suffix in (("train", ""), ("test", "_test")):
             dataset = data.load(source, split, data_dir)
-            chars = np.array(list(dataset.classes))[dataset.labels]
-            sets[name + suffix] = dataset.images, chars
+            sets[name + suffix] = dataset.images, evaluation.chars_of(dataset)
     return sets
 
 
@@ -113,7 +113,7 @@ def feed(rng, images, chars, size):
         order = rng.permutation(len(images))
         for start in range(0, len(order) - size + 1, size):
             rows = order[start : start + size]
-            yield images[rows].astype(np.float32) / 127.5 - 1.0, labels[rows]
+            yield from_uint8(images[rows]), labels[rows]
 
 
 def make_loss(network, prior):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from command import check_positive, make_parser, run, save_json
+from scipy import stats
 from tqdm import tqdm
 
 from jdiff import evaluation
@@ -92,10 +93,9 @@ def format_table(result) -> str:
 
 def spearman(values) -> float:
     """Returns the rank correlation of five values with 1 .. 5; NaN if all are equal."""
-    ranks = np.array([(np.sum(values < v) + np.sum(values <= v)) / 2 for v in values])
-    if np.ptp(ranks) == 0:
+    if np.ptp(values) == 0:
         return float("nan")
-    return float(np.corrcoef(ranks, np.arange(len(values)))[0, 1])
+    return float(stats.spearmanr(values, np.arange(len(values))).statistic)
 
 
 if __name__ == "__main__":

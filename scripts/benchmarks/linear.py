@@ -27,11 +27,6 @@ from jdiff.closed_form import linear, mixtures
 COLUMNS = "fit s,draw s,peak GB,legible,Fréchet,precision,recall,bits/dim"
 
 
-def names(dataset: jdiff.data.Dataset) -> np.ndarray:
-    """Returns the character of each image."""
-    return np.array(list(dataset.classes))[dataset.labels]
-
-
 def fit(name: str, images, labels):
     """Returns (model, draw), draw(labels, seed) -> images uint8[N, H, W, C].
 
@@ -88,7 +83,7 @@ def measure(name: str, args: argparse.Namespace, chars: np.ndarray):
     """Returns seconds to fit and to draw, GB, bits per dimension, and images uint8."""
     train = jdiff.data.load(args.data, "train", args.data_dir)
     began = time.perf_counter()
-    model, draw = fit(name, train.images, names(train))
+    model, draw = fit(name, train.images, evaluation.chars_of(train))
     fit_seconds = time.perf_counter() - began
     draw(chars, 1)  # compiles
     began = time.perf_counter()
@@ -108,7 +103,7 @@ def bits_per_dimension(model, args: argparse.Namespace) -> float:
     """
     test = jdiff.data.load(args.data, "test", args.data_dir)
     places = {label: place for place, label in enumerate(model.labels)}
-    index = np.array([places[name] for name in names(test)])
+    index = np.array([places[char] for char in evaluation.chars_of(test)])
     bins = np.random.default_rng(0).uniform(-0.5, 0.5, test.images.shape)
     images = ((test.images + bins) / 127.5 - 1).astype(np.float32)
     schedule = jdiff.cosine_schedule(1)
@@ -140,7 +135,7 @@ def main(argv=None) -> None:
     reference = evaluation.read_images(judge, test.images).features
     labels = np.arange(args.num) * len(test.classes) // args.num
     chars = np.array(list(test.classes))[labels]
-    allowed = "".join(sorted(set(names(test))))
+    allowed = "".join(sorted(set(evaluation.chars_of(test))))
     # Equally many on both sides: precision and recall depend on the numbers.
     rows = np.random.default_rng(0).permutation(len(reference))[: args.num]
     members = ["article", "affine", "mixture"]
