@@ -14,8 +14,8 @@ from jdiff.data.dataset import DataError
 
 UNITS = 256  # of the file, in a height of an x
 PEN_CHARS = "".join(map(chr, range(33, 127)))
-# Writers of the extract whom no weights that ship have seen. Drawn by chance among the
-# 71 who wrote at most 1,000 characters, 62 kinds or more, and 52 of them twice.
+# Writers of the extract from whom `jdiff train pen` learns nothing. Drawn by chance
+# among the 71 who wrote at most 1,000 characters, 62 kinds or more, 52 of them twice.
 HELD_BACK: tuple[int, ...] = (0, 1, 2, 3, 8, 12, 20, 28, 51, 60, 62, 85, 87, 93, 94, 95)
 HELD_BACK += (105, 109, 122, 125, 127, 128, 129, 130, 131, 133, 196, 201, 207, 209)
 
