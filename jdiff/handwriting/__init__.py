@@ -4,14 +4,12 @@ from jdiff.handwriting.accents import join_marks as join_marks
 from jdiff.handwriting.accents import spell as spell
 from jdiff.handwriting.drawing import draw_glyphs as draw_glyphs
 from jdiff.handwriting.drawing import draw_strokes as draw_strokes
+from jdiff.handwriting.formats import ANIMATIONS as ANIMATIONS
 from jdiff.handwriting.formats import BLACK as BLACK
 from jdiff.handwriting.formats import WHITE as WHITE
 from jdiff.handwriting.formats import Colour as Colour
 from jdiff.handwriting.formats import parse_colour as parse_colour
-from jdiff.handwriting.formats import save_apng as save_apng
-from jdiff.handwriting.formats import save_gif as save_gif
-from jdiff.handwriting.formats import save_png as save_png
-from jdiff.handwriting.formats import save_webp as save_webp
+from jdiff.handwriting.formats import save_animation as save_animation
 from jdiff.handwriting.layout import CENTRED as CENTRED
 from jdiff.handwriting.layout import FLUSH_LEFT as FLUSH_LEFT
 from jdiff.handwriting.layout import FLUSH_RIGHT as FLUSH_RIGHT
@@ -31,7 +29,6 @@ from jdiff.handwriting.manuscript import animate_pen as animate_pen
 from jdiff.handwriting.manuscript import place_strokes as place_strokes
 from jdiff.handwriting.manuscript import set_strokes as set_strokes
 from jdiff.handwriting.manuscript import stroke_page as stroke_page
-from jdiff.handwriting.page import ANIMATIONS as ANIMATIONS
 from jdiff.handwriting.page import Page as Page
 from jdiff.handwriting.page import check_page_file as check_page_file
 from jdiff.handwriting.page import compose as compose
@@ -60,8 +57,6 @@ from jdiff.handwriting.style import mask_style as mask_style
 from jdiff.handwriting.style import measure_style as measure_style
 from jdiff.handwriting.style import standardize_style as standardize_style
 from jdiff.handwriting.svg import curve as curve
-from jdiff.handwriting.svg import save_stroke_svg as save_stroke_svg
-from jdiff.handwriting.svg import save_svg as save_svg
 from jdiff.handwriting.svg import trace_outlines as trace_outlines
 from jdiff.handwriting.text import BLANKS as BLANKS
 from jdiff.handwriting.text import decode as decode

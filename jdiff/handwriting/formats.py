@@ -8,6 +8,7 @@ while it is written, each takes one byte a pixel.
 import contextlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 Colour = tuple[int, int, int, int]  # red, green, blue, alpha, each in [0, 255]
 BLACK: Colour = (0, 0, 0, 255)
 WHITE: Colour = (255, 255, 255, 255)
+
+ANIMATIONS = {".gif": "GIF", ".apng": "PNG", ".webp": "WEBP"}  # by Pillow's names
 
 # More greys make noise, which hardly compresses, far larger.
 _GIF_GREYS = 8
@@ -68,6 +71,7 @@ def colour_page(page: np.ndarray, colours: np.ndarray) -> "Image.Image":
     """Returns a grey page uint8[H, W] as an image in a ramp of colours uint8[n, 4]."""
     from PIL import Image
 
+    check_grey(page)
     nearest = np.rint(np.arange(256) * ((len(colours) - 1) / 255.0)).astype(np.uint8)
     image = Image.fromarray(nearest[page])
     image.putpalette(colours[:, :3].tobytes())
@@ -76,17 +80,22 @@ def colour_page(page: np.ndarray, colours: np.ndarray) -> "Image.Image":
     return image
 
 
-def dpi_option(dpi: float | None) -> dict[str, tuple[float, float]]:
-    """Returns Pillow's argument for a PNG of so many pixels per inch.
+def check_size(size: tuple[int, ...], suffix: str) -> None:
+    """Raises ValueError if width and height in pixels are too many for a format."""
+    longest = _LONGEST_SIDE.get(suffix, max(size))
+    if max(size) > longest:
+        raise ValueError(
+            f"a {suffix} file is at most {longest} pixels wide and high, "
+            f"got {size[0]} x {size[1]}."
+        )
 
-    Raises:
-        ValueError: dpi is not in [1, 10000].
-    """
-    if dpi is None:
-        return {}
-    if not 1 <= dpi <= 10_000:
+
+def check_dpi(dpi: float | None, suffix: str) -> None:
+    """Raises ValueError if dpi is outside [1, 10000] or the format does not know it."""
+    if dpi is not None and not 1 <= dpi <= 10_000:
         raise ValueError(f"dpi must be in [1, 10000], got {dpi}.")
-    return {"dpi": (dpi, dpi)}
+    if dpi is not None and suffix in (".gif", ".webp"):
+        raise ValueError(f"dpi is for .png, .apng and .svg, got {suffix}.")
 
 
 def check_grey(page: np.ndarray) -> None:
@@ -98,40 +107,21 @@ def check_grey(page: np.ndarray) -> None:
         )
 
 
-def save_png(
-    path: str | os.PathLike,
-    page: np.ndarray,
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-    dpi: float | None = None,
+def write_png(
+    path: Path, page: np.ndarray, ink: Colour, paper: Colour, dpi: float | None
 ) -> None:
-    """Writes a page as a PNG file, whole or not at all.
-
-    Args:
-        path: a name that ends in .png, in a folder that exists.
-        page: dark on white, uint8[H, W].
-        ink: what black becomes.
-        paper: what white becomes; with an alpha of 0 it is transparent.
-        dpi: pixels per inch, in [1, 10000], written to the file.
-
-    Raises:
-        ValueError: an argument is not as described.
-    """
+    """Writes a page as a PNG file; arguments as of `save_page`."""
     from PIL import Image
 
-    path = check_output(path, ".png")
-    page = np.asarray(page)
-    check_grey(page)
-    options = dpi_option(dpi)
     if (ink, paper) == (BLACK, WHITE):
         picture = Image.fromarray(page)
     else:
         picture = colour_page(page, colour_ramp(ink, paper))
-    with atomic_write(path) as draft:
-        picture.save(draft, format="PNG", optimize=True, **options)
+    options = {} if dpi is None else {"dpi": (dpi, dpi)}
+    picture.save(path, format="PNG", optimize=True, **options)
 
 
-def save_gif(
+def save_animation(
     path: str | os.PathLike,
     frames: Iterable[np.ndarray],
     steps: Sequence[int] | None = None,
@@ -139,6 +129,7 @@ def save_gif(
     frame_ms: int = 80,
     ink: Colour = BLACK,
     paper: Colour = WHITE,
+    dpi: float | None = None,
 ) -> None:
     """Writes frames as an animation that loops for ever, whole or not at all.
 
@@ -146,130 +137,44 @@ def save_gif(
     edges of the ink are mixed with the paper's colour.
 
     Args:
-        path: a name that ends in .gif, in a folder that exists.
-        frames: dark on white, uint8[F, H, W], F >= 1.
-        steps: int[F]; if given, a strip under each frame says `t = 250`.
-        hold: the last frame lasts as long as this many frames, >= 1.
-        frame_ms: duration of a frame, a multiple of 10; browsers refuse < 20.
-        ink: what black becomes.
-        paper: what white becomes; transparent if its alpha is below 128.
-
-    Raises:
-        ValueError: an argument is not as described.
-    """
-    path = check_output(path, ".gif")
-    colours = colour_ramp((*ink[:3], 255), (*paper[:3], 255), _GIF_GREYS)
-    options: dict[str, Any] = {}
-    if paper[3] < 128:
-        # Each frame begins with a blank page, or old ink would shine through.
-        options = {"transparency": _GIF_GREYS - 1, "disposal": 2}
-    images = _images(frames, steps, colours)
-    check_size(images[0].size, ".gif")
-    options |= _timing(images, hold, frame_ms)
-    with atomic_write(path) as draft:
-        images[0].save(draft, format="GIF", **options)
-
-
-def save_apng(
-    path: str | os.PathLike,
-    frames: Iterable[np.ndarray],
-    steps: Sequence[int] | None = None,
-    hold: int = 20,
-    frame_ms: int = 80,
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-    dpi: float | None = None,
-) -> None:
-    """Writes frames as an animated PNG that loops for ever, whole or not at all.
-
-    Args:
-        path: a name that ends in .apng or .png, in a folder that exists.
+        path: a name that ends in .gif, .apng or .webp, in a folder that exists.
         frames: dark on white, uint8[F, H, W], F >= 1.
         steps: int[F]; if given, a strip under each frame says `t = 250`.
         hold: the last frame lasts as long as this many frames, >= 1.
         frame_ms: duration of a frame, a multiple of 10, >= 20.
         ink: what black becomes.
-        paper: what white becomes; with an alpha of 0 it is transparent.
-        dpi: pixels per inch, in [1, 10000], written to the file.
+        paper: what white becomes; transparent if its alpha is 0, in a GIF below 128.
+        dpi: pixels per inch, in [1, 10000], for an APNG.
 
     Raises:
-        ValueError: an argument is not as described.
+        ValueError: an argument is not as described, or the frames are too large for
+            the format.
     """
-    path = check_output(path, ".apng", ".png")
-    options: dict[str, Any] = dpi_option(dpi)
-    images = _images(frames, steps, colour_ramp(ink, paper, _GREYS))
-    options |= _timing(images, hold, frame_ms)
-    with atomic_write(path) as draft:
-        images[0].save(draft, format="PNG", **options)
-
-
-def save_webp(
-    path: str | os.PathLike,
-    frames: Iterable[np.ndarray],
-    steps: Sequence[int] | None = None,
-    hold: int = 20,
-    frame_ms: int = 80,
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-) -> None:
-    """Writes frames as a lossless WebP animation that loops for ever.
-
-    The file is written whole or not at all.
-
-    Args:
-        path: a name that ends in .webp, in a folder that exists.
-        frames: dark on white, uint8[F, H, W], F >= 1, H and W <= 16383.
-        steps: int[F]; if given, a strip under each frame says `t = 250`.
-        hold: the last frame lasts as long as this many frames, >= 1.
-        frame_ms: duration of a frame, a multiple of 10, >= 20.
-        ink: what black becomes.
-        paper: what white becomes; with an alpha of 0 it is transparent.
-
-    Raises:
-        ValueError: an argument is not as described.
-    """
-    path = check_output(path, ".webp")
-    images = _images(frames, steps, colour_ramp(ink, paper, _GREYS))
-    check_size(images[0].size, ".webp")
-    # An effort above 20 of 100 takes three times as long and saves 1%.
-    options = _timing(images, hold, frame_ms) | {"lossless": True, "quality": 20}
-    with atomic_write(path) as draft:
-        images[0].save(draft, format="WEBP", **options)
-
-
-def check_size(size: tuple[int, int], suffix: str) -> None:
-    """Raises ValueError if width and height in pixels are too many for a format."""
-    longest = _LONGEST_SIDE.get(suffix, max(size))
-    if max(size) > longest:
-        raise ValueError(
-            f"a {suffix} file is at most {longest} pixels wide and high, "
-            f"got {size[0]} x {size[1]}."
-        )
-
-
-def _images(
-    frames: Iterable[np.ndarray],
-    steps: Sequence[int] | None,
-    colours: np.ndarray,
-) -> list["Image.Image"]:
-    """Returns the frames in a ramp of colours, with their steps below them."""
-    images = []
-    for frame in frames if steps is None else _numbered(frames, steps):
-        check_grey(np.asarray(frame))
-        images.append(colour_page(frame, colours))
-    if len({image.size for image in images}) != 1:
-        raise ValueError(f"frames must be of one size, got {len(images)} frames.")
-    return images
-
-
-def _timing(images: list["Image.Image"], hold: int, frame_ms: int) -> dict[str, Any]:
-    """Returns the arguments with which Pillow writes an animation."""
+    path = check_output(path, *ANIMATIONS)
+    suffix = path.suffix.lower()
+    check_dpi(dpi, suffix)
     if hold < 1 or frame_ms < 20 or frame_ms % 10:
         got = f"{hold} and {frame_ms}"
         raise ValueError(f"hold must be >= 1, frame_ms 20, 30, 40 ..., got {got}.")
+    colours = colour_ramp(ink, paper, _GREYS)
+    options: dict[str, Any] = {} if dpi is None else {"dpi": (dpi, dpi)}
+    if suffix == ".gif":
+        colours = colour_ramp((*ink[:3], 255), (*paper[:3], 255), _GIF_GREYS)
+    if suffix == ".gif" and paper[3] < 128:
+        # Each frame begins with a blank page, or old ink would shine through.
+        options = {"transparency": _GIF_GREYS - 1, "disposal": 2}
+    if suffix == ".webp":
+        # An effort above 20 of 100 takes three times as long and saves 1%.
+        options = {"lossless": True, "quality": 20}
+    frames = frames if steps is None else _numbered(frames, steps)
+    images = [colour_page(frame, colours) for frame in frames]
+    if len({image.size for image in images}) != 1:
+        raise ValueError(f"frames must be of one size, got {len(images)} frames.")
+    check_size(images[0].size, suffix)
+    options |= {"save_all": True, "append_images": images[1:], "loop": 0}
     durations = [frame_ms] * (len(images) - 1) + [frame_ms * hold]
-    options = {"append_images": images[1:], "duration": durations, "loop": 0}
-    return {"save_all": True} | options
+    with atomic_write(path) as draft:
+        images[0].save(draft, format=ANIMATIONS[suffix], duration=durations, **options)
 
 
 def _numbered(

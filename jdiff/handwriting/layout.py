@@ -329,10 +329,10 @@ def check_page(
 
 
 def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
-    """Raises ValueError if glyphs are not uint8[..., num_glyphs, h, w]."""
-    if glyphs.dtype != np.uint8 or glyphs.ndim < 3 or glyphs.shape[-3] != num_glyphs:
+    """Raises ValueError if glyphs are not uint8[num_glyphs, h, w]."""
+    if glyphs.dtype != np.uint8 or glyphs.ndim != 3 or len(glyphs) != num_glyphs:
         got = f"{glyphs.dtype}{list(glyphs.shape)}"
-        raise ValueError(f"glyphs must be uint8[..., {num_glyphs}, h, w], got {got}.")
+        raise ValueError(f"glyphs must be uint8[{num_glyphs}, h, w], got {got}.")
 
 
 def check_words(

@@ -13,18 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from jdiff.handwriting import formats, svg
-from jdiff.handwriting.formats import BLACK, WHITE, Colour
+from jdiff.handwriting.formats import ANIMATIONS, BLACK, WHITE, Colour
 from jdiff.handwriting.ink import BLUR
 from jdiff.handwriting.layout import Layout, check_glyphs
 from jdiff.images import on_paper
-from jdiff.storage import check_output
-
-PICTURES = (".png", ".svg")
-ANIMATIONS = (".gif", ".apng", ".webp")
+from jdiff.storage import atomic_write, check_output
 
 # Bytes of an animation while it is written; a larger page has fewer frames.
 MAX_BYTES = 2**29
-_HOLD = 20  # frames that the last one lasts
 
 _SHARP = 2.0  # pixels of the page from paper to full ink across an edge
 
@@ -84,7 +80,7 @@ def save_page(
     paper: Colour = WHITE,
     dpi: float | None = None,
     counter: bool = True,
-    hold: int = _HOLD,
+    hold: int = 20,
 ) -> None:
     """Writes a page in the format of the suffix, whole or not at all.
 
@@ -103,22 +99,21 @@ def save_page(
             format.
     """
     path = check_page_file(path, ink, paper, dpi, page.image.shape[::-1])
-    frames = iter([page.image]) if page.frames is None else page.frames()
-    steps = page.steps if counter and page.frames is not None else None
-    match path.suffix.lower():
-        case ".png":
-            formats.save_png(path, page.image, ink, paper, dpi)
-        case ".svg" if page.strokes is not None:
+    if path.suffix.lower() in ANIMATIONS:
+        frames = [page.image] if page.frames is None else page.frames()
+        steps = page.steps if counter and page.frames is not None else None
+        formats.save_animation(path, frames, steps, hold, ink=ink, paper=paper, dpi=dpi)
+        return
+    formats.check_grey(page.image)
+    look = ink, paper, dpi
+    with atomic_write(path) as draft:
+        if path.suffix.lower() == ".png":
+            formats.write_png(draft, page.image, *look)
+        elif page.strokes is None:
+            draft.write_text(svg.outline_svg(page.image, *look))
+        else:
             shape, pen = page.image.shape, page.pen_width
-            svg.save_stroke_svg(path, page.strokes, pen, shape, ink, paper, dpi)
-        case ".svg":
-            svg.save_svg(path, page.image, ink, paper, dpi)
-        case ".gif":
-            formats.save_gif(path, frames, steps, hold, ink=ink, paper=paper)
-        case ".webp":
-            formats.save_webp(path, frames, steps, hold, ink=ink, paper=paper)
-        case ".apng":
-            formats.save_apng(path, frames, steps, hold, ink=ink, paper=paper, dpi=dpi)
+            draft.write_text(svg.stroke_svg(page.strokes, pen, shape, *look))
 
 
 def check_page_file(
@@ -140,14 +135,11 @@ def check_page_file(
     Raises:
         ValueError: an argument is not as described.
     """
-    path = check_output(path, *PICTURES, *ANIMATIONS)
+    path = check_output(path, ".png", ".svg", *ANIMATIONS)
     if ink == paper:
         raise ValueError(f"ink and paper must differ, got {ink} for both.")
-    formats.dpi_option(dpi)
-    suffix = path.suffix.lower()
-    if dpi is not None and suffix in (".gif", ".webp"):
-        raise ValueError(f"dpi is for .png, .apng and .svg, got {path}.")
-    formats.check_size((size[0], size[1]), suffix)
+    formats.check_dpi(dpi, path.suffix.lower())
+    formats.check_size(size, path.suffix.lower())
     return path
 
 
@@ -170,21 +162,17 @@ class _Stamp(NamedTuple):
 
 
 def compose(layout: Layout, glyphs: np.ndarray) -> np.ndarray:
-    """Returns the page, uint8[..., H, W]; where glyphs overlap, the most ink wins.
+    """Returns the page, uint8[H, W]; where glyphs overlap, the most ink wins.
 
     Args:
         layout: from `typeset`.
-        glyphs: uint8[..., N, h, w]; leading axes (frames) give as many pages.
+        glyphs: uint8[N, h, w].
 
     Raises:
         ValueError: the layout is for another number of glyphs.
     """
-    check_glyphs(glyphs, len(layout.source))
-    states = glyphs.reshape(-1, *glyphs.shape[-3:])
-    pages = np.empty((len(states), layout.height, layout.width), np.uint8)
-    for k, page in enumerate(compose_frames(layout, states)):
-        pages[k] = page
-    return pages.reshape(*glyphs.shape[:-3], layout.height, layout.width)
+    (page,) = compose_frames(layout, [glyphs])
+    return page
 
 
 def compose_frames(layout: Layout, path: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -1,13 +1,11 @@
 """Pages as SVG files: outlines of the ink, or centre lines of the pen, as curves."""
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
-from jdiff.handwriting.formats import BLACK, WHITE, Colour, check_grey, dpi_option
+from jdiff.handwriting.formats import Colour, check_grey
 from jdiff.handwriting.strokes import measure_length, resample
-from jdiff.storage import atomic_write, check_output
 
 _LEVEL = 127.5  # ink is darker
 _SPACING = 2.5  # pixels from one point of a curve to the next
@@ -20,56 +18,38 @@ _WAYS = {1: "LT", 2: "TR", 3: "LR", 4: "RB", 5: "LTRB", 6: "TB", 7: "LB"}
 _WAYS |= {8: "BL", 9: "BT", 10: "TRBL", 11: "BR", 12: "RL", 13: "RT", 14: "TL"}
 
 
-def save_svg(
-    path: str | os.PathLike,
-    page: np.ndarray,
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-    dpi: float | None = None,
-) -> None:
-    """Writes the outlines of a page as an SVG file, whole or not at all.
+def outline_svg(page: np.ndarray, ink: Colour, paper: Colour, dpi: float | None) -> str:
+    """Returns the outlines of a page uint8[H, W] as the text of an SVG file.
 
-    Args:
-        path: a name that ends in .svg, in a folder that exists.
-        page: dark on white, uint8[H, W].
-        ink: the colour of what is darker than half.
-        paper: that of the ground; there is none if its alpha is 0.
-        dpi: pixels per inch, in [1, 10000], for the size in inches; by default the
-            size is in pixels.
-
-    Raises:
-        ValueError: an argument is not as described.
+    There is no ground if the paper's alpha is 0. The size is in inches if there is a
+    dpi, else in pixels.
     """
     curves = "".join(map(_curve, trace_outlines(page)))
-    ink_path = f'<path {_fill(ink)} fill-rule="evenodd" d="{curves}"/>\n'
-    _write(path, ink_path, page.shape, paper, dpi)
+    content = f'<path {_fill(ink)} fill-rule="evenodd" d="{curves}"/>\n'
+    return _document(content, page.shape, paper, dpi)
 
 
-def save_stroke_svg(
-    path: str | os.PathLike,
+def stroke_svg(
     strokes: Sequence[np.ndarray],
     pen_width: float,
     shape: tuple[int, ...],
-    ink: Colour = BLACK,
-    paper: Colour = WHITE,
-    dpi: float | None = None,
-) -> None:
-    """Writes centre lines of a pen as an SVG file, a <path> a stroke, in their order.
+    ink: Colour,
+    paper: Colour,
+    dpi: float | None,
+) -> str:
+    """Returns centre lines of a pen as the text of an SVG file, a <path> a stroke.
 
-    Browsers draw them as thick as the pen; plotters follow them.
+    Browsers draw them as thick as the pen; plotters follow them, in their order. The
+    rest is as in `outline_svg`.
 
     Args:
-        path: a name that ends in .svg, in a folder that exists.
         strokes: points (x, y) in pixels from the top left, float[n, 2]; one point is a
             dot.
         pen_width: in pixels.
         shape: (H, W) of the page, in pixels.
         ink: the colour of the strokes.
-        paper: that of the ground; there is none if its alpha is 0.
-        dpi: as for `save_svg`.
-
-    Raises:
-        ValueError: an argument is not as described.
+        paper: that of the ground.
+        dpi: pixels per inch.
     """
     lines = "".join(f'<path d="{_stroke(stroke)}"/>\n' for stroke in strokes)
     pen = (
@@ -77,7 +57,7 @@ def save_stroke_svg(
         f'stroke-width="{pen_width * _UNITS:.6g}" stroke-linecap="round" '
         'stroke-linejoin="round"'
     )
-    _write(path, f"<g {pen}>\n{lines}</g>\n", shape, paper, dpi)
+    return _document(f"<g {pen}>\n{lines}</g>\n", shape, paper, dpi)
 
 
 def curve(stroke: np.ndarray) -> np.ndarray:
@@ -95,19 +75,18 @@ def curve(stroke: np.ndarray) -> np.ndarray:
     return points
 
 
-def _write(path, content, shape, paper, dpi) -> None:
-    """Writes what an SVG file shows on its paper, whole or not at all."""
-    path = check_output(path, ".svg")
-    unit = "in" if dpi_option(dpi) else ""
+def _document(
+    content: str, shape: tuple[int, ...], paper: Colour, dpi: float | None
+) -> str:
     height, width = shape
+    unit = "in" if dpi else ""
     size = [f"{side / (dpi or 1):.6g}{unit}" for side in (width, height)]
     ground = f'<rect width="100%" height="100%" {_fill(paper)}/>\n' if paper[3] else ""
-    with atomic_write(path) as draft:
-        draft.write_text(
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" '
-            f'height="{size[1]}" viewBox="0 0 {width * _UNITS} {height * _UNITS}">\n'
-            f"{ground}{content}</svg>\n"
-        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" '
+        f'height="{size[1]}" viewBox="0 0 {width * _UNITS} {height * _UNITS}">\n'
+        f"{ground}{content}</svg>\n"
+    )
 
 
 def _stroke(stroke: np.ndarray) -> str:

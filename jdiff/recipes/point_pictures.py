@@ -111,7 +111,7 @@ def save_animation(path: Path, paths: np.ndarray, times: np.ndarray) -> None:
         np.add.at(counts, (PIXELS - 1 - inside[:, 1], inside[:, 0]), 1)
         ink = 255 * (1 - np.exp(-counts * PIXELS**2 / 20 / len(paths)))
         frames.append(images.on_paper(ink.astype(np.uint8)))
-    handwriting.save_gif(path, np.stack(frames), [int(t) for t in times])
+    handwriting.save_animation(path, frames, [int(t) for t in times])
 
 
 def show(

@@ -185,5 +185,5 @@ def test_where_one_file_fails_there_is_none(folder, capsys, monkeypatch):
     def fail(*_, **__):
         raise OSError("no space left")
 
-    monkeypatch.setattr("jdiff.handwriting.formats.save_gif", fail)
+    monkeypatch.setattr("jdiff.handwriting.formats.save_animation", fail)
     fails(capsys, folder, "no space left")

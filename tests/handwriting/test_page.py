@@ -7,16 +7,6 @@ from boxes import box_glyph, random_glyphs
 from jdiff.handwriting import Layout, compose, compose_frames, typeset
 
 
-def test_frames_are_composed_as_pages_are():
-    glyphs = random_glyphs(3)
-    layout = typeset("a Bg", glyphs)
-    path = np.random.default_rng(1).integers(0, 256, (4, 3, 28, 28), np.uint8)
-    frames = compose(layout, path)
-    assert frames.shape == (4, layout.height, layout.width)
-    for frame, state in zip(frames, path, strict=True):
-        np.testing.assert_array_equal(frame, compose(layout, state))
-
-
 def test_blank_glyphs_make_a_blank_page_in_any_layout():
     glyphs = random_glyphs(8)
     for state in (glyphs, np.zeros_like(glyphs)):
@@ -80,7 +70,6 @@ def test_frames_of_other_glyphs_are_an_error():
     layout = typeset("ab", random_glyphs(2))
     with pytest.raises(ValueError, match="glyphs must be"):
         list(compose_frames(layout, random_glyphs(3)[None]))
-    assert compose(layout, random_glyphs(2)[None][:0]).shape[0] == 0
 
 
 def test_a_glyph_looks_the_same_wherever_it_stands():

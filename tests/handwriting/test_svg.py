@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw
 
-from jdiff.handwriting import compose, save_svg, trace_outlines, typeset
+from jdiff.handwriting import Page, compose, save_page, trace_outlines, typeset
 from jdiff.images import on_paper
 
 FINE = 8  # pixels of the test's picture in one of the page
@@ -70,7 +70,7 @@ def test_a_disc_is_traced_to_a_twentieth_of_a_pixel():
 
 
 def test_a_curve_is_as_round_as_the_disc(tmp_path):
-    save_svg(tmp_path / "a.svg", disc(12.0))
+    save_page(tmp_path / "a.svg", Page(disc(12.0)))
     _, (curve,) = read_svg(tmp_path / "a.svg")
     np.testing.assert_allclose(np.hypot(*(curve - 20.0).T), 12.0, atol=0.15)
     # No corners: it turns a little from each piece to the next.
@@ -101,7 +101,7 @@ def test_outlines_of_any_page_part_ink_from_paper(seed, height, width):
 
 def test_curves_filled_again_are_the_page(tmp_path):
     page = handwriting()
-    save_svg(tmp_path / "a.svg", page)
+    save_page(tmp_path / "a.svg", Page(page))
     _, polygons = read_svg(tmp_path / "a.svg")
     assert any(area(p) > 0 for p in polygons) and any(area(p) < 0 for p in polygons)
     same = filled(polygons, *page.shape) == (page < 127.5)
@@ -117,14 +117,15 @@ def test_curves_filled_again_are_the_page(tmp_path):
 
 def test_a_file_says_its_size_and_colours(tmp_path):
     path = tmp_path / "a.svg"
-    save_svg(path, disc(9.0, size=40), (0, 0, 128, 255), (255, 255, 240, 255), dpi=20)
+    navy, ivory = (0, 0, 128, 255), (255, 255, 240, 255)
+    save_page(path, Page(disc(9.0, size=40)), navy, ivory, dpi=20)
     root, _ = read_svg(path)
     assert root.get("width") == root.get("height") == "2in"
     assert root.get("viewBox") == "0 0 400 400"
     assert root.find("{*}path").get("fill") == "#000080"
     assert root.find("{*}path").get("fill-rule") == "evenodd"
     assert root.find("{*}rect").get("fill") == "#fffff0"
-    save_svg(path, disc(9.0), paper=(255, 255, 255, 0))
+    save_page(path, Page(disc(9.0)), paper=(255, 255, 255, 0))
     root, _ = read_svg(path)
     assert root.get("width") == "40" and root.find("{*}rect") is None
 
@@ -132,7 +133,7 @@ def test_a_file_says_its_size_and_colours(tmp_path):
 def test_a_blank_page_and_a_black_one(tmp_path):
     blank = np.full((5, 7), 255, np.uint8)
     assert trace_outlines(blank) == []
-    save_svg(tmp_path / "a.svg", blank)
+    save_page(tmp_path / "a.svg", Page(blank))
     assert ElementTree.parse(tmp_path / "a.svg").getroot().get("width") == "7"
     (outline,) = trace_outlines(on_paper(blank))
     # The edge runs along the border; it cuts the corners of the outer pixels.
@@ -145,13 +146,13 @@ def test_a_blank_page_and_a_black_one(tmp_path):
 )
 def test_what_is_no_page_is_refused(tmp_path, page):
     with pytest.raises(ValueError, match="a page must be grey"):
-        save_svg(tmp_path / "a.svg", page)
+        save_page(tmp_path / "a.svg", Page(page))
     assert not list(tmp_path.iterdir())
 
 
 def test_bad_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"must end in \.svg"):
-        save_svg(tmp_path / "a.png", disc(3.0))
+    with pytest.raises(ValueError, match=r"must end in \.png or \.svg"):
+        save_page(tmp_path / "a.bmp", Page(disc(3.0)))
     with pytest.raises(ValueError, match="dpi must be in"):
-        save_svg(tmp_path / "a.svg", disc(3.0), dpi=0)
+        save_page(tmp_path / "a.svg", Page(disc(3.0)), dpi=0)
     assert not list(tmp_path.iterdir())
