@@ -99,7 +99,8 @@ def check_numbers(args: argparse.Namespace, *positive: str) -> None:
     """
     for name, value in vars(args).items():
         for number in value if isinstance(value, list) else [value]:
-            if not isinstance(number, int | float):
+            # A process_id is one of num_processes, which `processes.join` checks.
+            if not isinstance(number, int | float) or name == "process_id":
                 continue
             if name in positive and not 0 < number < math.inf:
                 raise ValueError(f"{name} must be > 0, got {number}.")

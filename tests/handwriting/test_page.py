@@ -13,6 +13,14 @@ def test_blank_glyphs_make_a_blank_page_in_any_layout():
         assert not compose(typeset("Hello 123", state), 0 * glyphs).any()
 
 
+def test_frames_are_composed_as_pages_are():
+    glyphs = random_glyphs(3)
+    layout = typeset("a Bg", glyphs)
+    path = np.random.default_rng(1).integers(0, 256, (4, 3, 28, 28), np.uint8)
+    for frame, state in zip(compose_frames(layout, path), path, strict=True):
+        np.testing.assert_array_equal(frame, compose(layout, state))
+
+
 def test_a_page_is_the_maximum_of_its_glyphs():
     glyphs = random_glyphs(4)
     layout = typeset("abcd", glyphs)
