@@ -4,4 +4,5 @@ import sys
 
 from jdiff.cli import main
 
-main(["train", "distill", *sys.argv[1:]])
+sys.argv[1:1] = ["train", "distill"]
+main()

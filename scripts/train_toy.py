@@ -4,4 +4,5 @@ import sys
 
 from jdiff.cli import main
 
-main(["train", "points", *sys.argv[1:]])
+sys.argv[1:1] = ["train", "points"]
+main()

@@ -4,4 +4,5 @@ import sys
 
 from jdiff.cli import main
 
-main(["train", "unet", *sys.argv[1:]])
+sys.argv[1:1] = ["train", "unet"]
+main()

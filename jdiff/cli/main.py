@@ -37,9 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     except (ValueError, OSError) as error:
         _refuse(f"jdiff {args.command}", error)
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(
-            error
-        ):
+        # The latter is how JAX says it, and much else.
+        if type(error) is not MemoryError and "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _refuse(f"jdiff {args.command}", f"there must be enough memory, got: {error}")
     except KeyboardInterrupt:

@@ -122,9 +122,9 @@ def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
     first = round((1.0 - neatness) * (len(model.hands) - num))
     random = np.random.default_rng(seed)
     pair = first + random.permutation(num)[:2]
-    share = random.uniform()
+    fraction = random.uniform()
     a, b = model.hands[pair[0]], model.hands[pair[-1]]
-    return Hand((1.0 - share) * a + share * b, neatness)
+    return Hand((1.0 - fraction) * a + fraction * b, neatness)
 
 
 def gaps_between(model: PenModel, labels: np.ndarray, gap: float) -> np.ndarray:

@@ -109,7 +109,17 @@ def run(args: argparse.Namespace) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Writes the picture that the options ask for, from weights."""
+    """Writes the picture that the options ask for, from weights.
+
+    Raises:
+        ValueError: an option of training is given, or a number is outside its range.
+    """
+    parser = argparse.ArgumentParser()
+    point_pictures.add_options(parser)
+    ignored = args.typed - vars(parser.parse_args([])).keys() - {"draw", "out"}
+    if ignored:
+        names = ", ".join(sorted(ignored))
+        raise ValueError(f"draw takes the options of pictures alone, got {names}.")
     out = args.out or args.draw.with_suffix(".png")
     path = storage.check_output(out, ".png")
     model, description = point_models.load_model(args.draw)

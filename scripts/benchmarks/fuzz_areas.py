@@ -795,76 +795,65 @@ def try_training(folder: Path) -> Attempt:
     return attempt
 
 
+NUMBERS = [0, 1, -1, 2, 5, 10, 0.5, -0.5, 1e-30, 1e30, 1e308, 1e309, float("nan")]
+NUMBERS += [-float("inf"), 10**20, True, None, "3", np.int64(4), np.float32(3), [1], 1j]
+
+
 def try_numbers(folder: Path) -> Attempt:
     """Numbers given to the functions of the core and to `generate`."""
     files = save_models(folder)
-    loaded = {
-        name: models.load_model(files[name]) for name in ("unet", "latent", "mixture")
-    }
-    numbers = [0, 1, -1, 2, 5, 10, 0.5, -0.5, 1e-30, 1e30, 1e308, 1e309, float("nan")]
-    numbers += [
-        -float("inf"),
-        10**20,
-        True,
-        None,
-        "3",
-        np.int64(4),
-        np.float32(3),
-        [1],
-        1j,
-    ]
+    loaded = [models.load_model(files[name]) for name in ("unet", "latent", "mixture")]
     schedules = [jdiff.cosine_schedule(10), jdiff.flow_schedule(10)]
     schedules += [jdiff.karras_schedule(10)]
-    x = np.ones(3, np.float32)
 
     def attempt(random: Random) -> None:
-        a, b, c = (random.choice(numbers) for _ in range(3))
-        schedule = random.choice(schedules)
-        match random.randrange(10):
-            case 0:
-                makes = [jdiff.linear_schedule, jdiff.cosine_schedule]
-                makes += [jdiff.quadratic_schedule, jdiff.sigmoid_schedule]
-                makes += [jdiff.karras_schedule]
-                made = random.choice(makes)(random.choice([10, a]), b, c)
-                check(np.isfinite(made.alpha).all() and np.isfinite(made.sigma).all())
-            case 1:
-                check_grid(
-                    jdiff.karras_timesteps(schedule, random.choice([5, a]), b, c)
-                )
-            case 2:
-                check_grid(jdiff.timesteps(schedule, a))
-            case 3:
-                jdiff.log_snr(schedule, a)
-            case 4:
-                jdiff.q_sample(schedule, x, a, x)
-            case 5:
-                found = jdiff.q_posterior(schedule, x, x, a, b)
-                check(found.variance >= 0)
-            case 6:
-                solver = jdiff.ddim(schedule, 0.0 if random.random() < 0.8 else a)
-                denoise = jdiff.guide(lambda x, t: x, lambda x, t: x, 2.0)
-                solver.step(jax.random.key(0), denoise, solver.init(x), a, b)
-            case 7:
-                check_grid(
-                    jdiff.spaced_timesteps(schedule, 5, sigma_min=a, sigma_max=b)
-                )
-            case _:
-                model = random.choice(sorted(loaded))
-                options = {"num_steps": 2, "guidance": 1.0, "batch_size": 4}
-                options["labels"] = [0, 1]
-                options[random.choice(sorted(options))] = random.choice(
-                    [a, [a], [a, b]]
-                )
-                if random.random() < 0.1:
-                    options["style"] = [a, b, c, 0.0]
-                jdiff.generate(jax.random.key(0), loaded[model], **options)
-
-    def guarded(random: Random) -> None:
         # What is no number is Python's to refuse.
         with contextlib.suppress(TypeError), np.errstate(all="ignore"):
-            attempt(random)
+            if random.random() < 0.8:
+                call_core(random, random.choice(schedules))
+            else:
+                call_generate(random, random.choice(loaded))
 
-    return guarded
+    return attempt
+
+
+def call_core(random: Random, schedule: jdiff.Schedule) -> None:
+    """Calls a function of the core with numbers drawn at random."""
+    a, b, c = random.choices(NUMBERS, k=3)
+    x = np.ones(3, np.float32)
+    match random.randrange(8):
+        case 0:
+            makes = [jdiff.linear_schedule, jdiff.cosine_schedule]
+            makes += [jdiff.quadratic_schedule, jdiff.sigmoid_schedule]
+            makes += [jdiff.karras_schedule]
+            made = random.choice(makes)(random.choice([10, a]), b, c)
+            check(np.isfinite(made.alpha).all() and np.isfinite(made.sigma).all())
+        case 1:
+            check_grid(jdiff.karras_timesteps(schedule, random.choice([5, a]), b, c))
+        case 2:
+            check_grid(jdiff.timesteps(schedule, a))
+        case 3:
+            jdiff.log_snr(schedule, a)
+        case 4:
+            jdiff.q_sample(schedule, x, a, x)
+        case 5:
+            check(jdiff.q_posterior(schedule, x, x, a, b).variance >= 0)
+        case 6:
+            solver = jdiff.ddim(schedule, 0.0 if random.random() < 0.8 else a)
+            denoise = jdiff.guide(lambda x, t: x, lambda x, t: x, 2.0)
+            solver.step(jax.random.key(0), denoise, solver.init(x), a, b)
+        case 7:
+            check_grid(jdiff.spaced_timesteps(schedule, 5, sigma_min=a, sigma_max=b))
+
+
+def call_generate(random: Random, model: models.Model) -> None:
+    """Calls `generate` with one of its arguments drawn at random."""
+    a, b, c = random.choices(NUMBERS, k=3)
+    options = {"num_steps": 2, "guidance": 1.0, "batch_size": 4, "labels": [0, 1]}
+    options[random.choice(sorted(options))] = random.choice([a, [a], [a, b]])
+    if random.random() < 0.1:
+        options["style"] = [a, b, c, 0.0]
+    jdiff.generate(jax.random.key(0), model, **options)
 
 
 def check_grid(times: np.ndarray) -> None:

@@ -1,10 +1,10 @@
-"""Pen strokes of a model beside those of people whom it has never seen.
+"""Pen strokes of a model beside those of people.
 
     python scripts/benchmarks/pen.py --data pen-train.npz --out pen.json
 
 prints four tables and writes all figures. A hand of the model is one style seed; it
-writes the characters that a real hand wrote. The 30 hands of `jdiff.data.HELD_BACK`
-were not trained on.
+writes the characters that a real hand wrote. `jdiff train pen` learns nothing from the
+30 hands of `jdiff.data.HELD_BACK`.
 
 one hand    A verifier (verifier.py), trained on half of the real hands, tells pairs of
             sets of eight characters of one hand from pairs of two hands, of the other

@@ -122,33 +122,28 @@ def test_a_jump_within_a_stroke_is_a_faulty_recording(folder):
     assert "n" not in [PEN_CHARS[label] for label in pen.labels]
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("one/data/ada.dat", "one/data/no.dat", "got no one/data/no.dat"),
-        ("one/data/ada.dat", "../../etc/ada.dat", "got no ../../etc/ada.dat"),
-        (".SEGMENT CHARACTER", ".SEGMENT LETTER", "must hold .dat files"),
-        ("one/data/ada.dat", "../data/2/one/ada.dat", "got no"),
-    ],
-)
-def test_segments_without_a_recording_are_refused(folder, old, new, message):
-    write(folder / "data/2/one/ada.dat", SEGMENTS.replace(old, new))
-    with pytest.raises(DataError, match=message):
-        read_pen(folder)
+SEGMENTED, RECORDED = "data/2/one/ada.dat", "include/one/data/ada.dat"
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("name", "old", "new", "message"),
     [
-        ("0 1050 1", "0 much 1", "numbers as points"),
-        ("0 1050 1", "0 nan 1", "finite points"),
-        (".COORD X Y T", ".COORD X T", r"\.COORD X and Y"),
-        ("INCH 100", "INCH 0", "points per inch > 0"),
-        (".START_BOX", ".INCLUDE one/data/ada.dat", "must not include itself"),
-        (".PEN_DOWN", ".PEN_GONE", "must hold .dat files"),
+        (SEGMENTED, "one/data/ada.dat", "one/data/no.dat", "got no one/data/no.dat"),
+        (SEGMENTED, "one/data/ada.dat", "../../etc/ada.dat", "got no ../../etc/ada"),
+        (SEGMENTED, "one/data/ada.dat", "../data/2/one/ada.dat", "got no"),
+        (SEGMENTED, ".SEGMENT CHARACTER", ".SEGMENT LETTER", "must hold .dat files"),
+        (RECORDED, "0 1050 1", "0 much 1", "numbers as points"),
+        (RECORDED, "0 1050 1", "0 nan 1", "finite points"),
+        (RECORDED, ".COORD X Y T", ".COORD X T", r"\.COORD X and Y"),
+        (RECORDED, "INCH 100", "INCH 0", "points per inch > 0"),
+        (RECORDED, ".START_BOX", ".INCLUDE one/data/ada.dat", "not include itself"),
+        (RECORDED, ".PEN_DOWN", ".PEN_GONE", "must hold .dat files"),
     ],
 )
-def test_broken_recordings_are_refused(folder, old, new, message):
-    write(folder / "include/one/data/ada.dat", RECORDING.replace(old, new))
+def test_broken_files_are_refused(folder, name, old, new, message):
+    """Segments without a recording, and recordings that are none."""
+    text = (folder / name).read_text()
+    assert old in text
+    write(folder / name, text.replace(old, new))
     with pytest.raises(DataError, match=message):
         read_pen(folder)

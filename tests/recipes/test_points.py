@@ -140,6 +140,7 @@ def test_bad_points_are_one_sentence(tmp_path, arrays, says):
         ),
         (["{}", "--steps", "300"], "steps must be in [1, 200]"),
         (["{}", "--out", "picture.jpg"], "must end in .png"),
+        (["{}", "--epochs", "3", "--loss=l2"], "pictures alone, got epochs, loss."),
     ],
 )
 def test_weights_that_cannot_be_drawn_are_named(trained, argv, says):
