@@ -6,6 +6,7 @@ widths. What a command does not use is not imported.
 """
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -28,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if sys.flags.optimize:
         # Haiku leaves modules inside an `assert`, which is left out then.
         _refuse("jdiff", "Python must run without -O and PYTHONOPTIMIZE.")
+    argv = sys.argv[1:] if argv is None else argv
+    _check_values(argv)
     args = _parser().parse_args(argv)
     try:
         args.run(args)
@@ -43,6 +46,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         _refuse(f"jdiff {args.command}", f"there must be enough memory, got: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _check_values(argv: Sequence[str]) -> None:
+    """Refuses `--option=--`, which argparse takes for no value on some Pythons."""
+    for argument in itertools.takewhile(lambda argument: argument != "--", argv):
+        option, _, value = argument.partition("=")
+        if option.startswith("--") and value == "--":
+            _refuse("jdiff", f"{option} must have a value, got --.")
 
 
 def _refuse(command: str, reason: Exception | str) -> NoReturn:

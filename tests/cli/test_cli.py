@@ -52,6 +52,11 @@ def test_write_leaves_a_picture_and_an_animation(folder, model):
     ]
 
 
+def test_a_value_that_argparse_would_lose_is_refused(capsys, folder):
+    sentence = fails(capsys, folder, "sample", "--chars=--", "--out=a.npz")
+    assert sentence == "jdiff: error: --chars must have a value, got --."
+
+
 def test_version_is_the_package_s(capsys):
     with pytest.raises(SystemExit) as leave:
         main(["--version"])
