@@ -1,5 +1,6 @@
 """The names of the core, which stand in `jdiff` too: what an evening reads."""
 
+from jdiff.checks import checked as checked
 from jdiff.diffusion import PREDICT_EPS as PREDICT_EPS
 from jdiff.diffusion import PREDICT_FLOW as PREDICT_FLOW
 from jdiff.diffusion import PREDICT_SCORE as PREDICT_SCORE
@@ -33,6 +34,8 @@ from jdiff.schedules import Schedule as Schedule
 from jdiff.schedules import cosine_schedule as cosine_schedule
 from jdiff.schedules import flow_schedule as flow_schedule
 from jdiff.schedules import from_betas as from_betas
+from jdiff.schedules import from_log_snr as from_log_snr
+from jdiff.schedules import from_sigmas as from_sigmas
 from jdiff.schedules import karras_schedule as karras_schedule
 from jdiff.schedules import karras_spacing as karras_spacing
 from jdiff.schedules import karras_timesteps as karras_timesteps

@@ -36,7 +36,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.schedules import Schedule, check_step, check_step_back
+from jdiff.checks import check_step, check_step_back
+from jdiff.schedules import Schedule
 
 
 class Gaussian(NamedTuple):

@@ -13,6 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jdiff.checks import check_schedule
 from jdiff.diffusion import Prediction, check_determined, q_sample, snr_ratio
 from jdiff.schedules import Schedule, log_snr
 
@@ -148,8 +149,10 @@ def make_diffusion_loss(
 
     Raises:
         ValueError: label_dropout is outside [0, 1] or lacks a null_label, or the
-            prediction does not determine x_0 at t = T, where alpha_T = 0.
+            prediction does not determine x_0 at t = T, where alpha_T = 0; step 0 of the
+            schedule is not data, or its SNR rises with t.
     """
+    check_schedule(schedule)
     check_determined(schedule, prediction)
     if not 0.0 <= label_dropout <= 1.0:
         raise ValueError(f"label_dropout must be in [0, 1], got {label_dropout}.")

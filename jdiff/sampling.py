@@ -7,20 +7,18 @@ scans a solver over a grid of steps (`jdiff.schedules`). All is written for ONE 
 label k alone.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from jdiff.checks import check_schedule, check_times
 from jdiff.diffusion import Prediction, check_determined
-from jdiff.schedules import Schedule, check_schedule, check_times, log_snr
+from jdiff.schedules import Schedule, log_snr
 
 Denoiser = Callable[[jax.Array, jax.Array], jax.Array]
-_MAX_SIGNAL = 0.1  # alpha_T / sigma_T from which samples are visibly off
 
 
 class SolverState(NamedTuple):
@@ -66,31 +64,15 @@ def start_from_noise(
 ) -> Solver:
     """Returns the solver (init, step) with the prior N(0, sigma_t^2 I) of a schedule.
 
-    Warns if the schedule keeps more signal at t = T than that prior may neglect.
-
     Raises:
         ValueError: step 0 is not data, or the SNR rises with t.
     """
     check_schedule(schedule)
-    warn_of_signal(schedule, stacklevel=3)
 
     def prior(key, shape, t):
         return schedule.sigma[t] * jax.random.normal(key, shape, schedule.sigma.dtype)
 
     return Solver(init, step, prior, len(schedule.alpha) - 1)
-
-
-def warn_of_signal(schedule: Schedule, stacklevel: int = 2) -> None:
-    """Warns if x_T is too far from pure noise, with which sampling starts."""
-    if any(isinstance(table, jax.core.Tracer) for table in schedule):
-        return
-    alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
-    if alpha_T > _MAX_SIGNAL * sigma_T:
-        warnings.warn(
-            f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
-            "which start from pure noise, are off: use larger betas or more steps.",
-            stacklevel=stacklevel + 1,
-        )
 
 
 def make_denoiser(
@@ -99,7 +81,7 @@ def make_denoiser(
     schedule: Schedule,
     prediction: Prediction,
     label: Any = None,
-    clip: float | None = 1.0,
+    clip: float | None = None,
 ) -> Denoiser:
     """Returns the denoiser (x_t, t) -> x_0 of a trained network.
 
@@ -111,7 +93,8 @@ def make_denoiser(
         prediction: what the network predicts.
         label: class of the example, scalar int; the null label for no condition. Or a
             pytree of what the network takes, such as a `Condition`.
-        clip: the estimate is clipped to [-clip, clip]; None does not clip.
+        clip: the estimate is clipped to [-clip, clip], for data that lie there, such as
+            images in [-1, 1].
 
     Raises:
         ValueError: step 0 of the schedule is not data, its SNR rises with t, or the

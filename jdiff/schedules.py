@@ -10,9 +10,6 @@ A grid lists the steps at which a solver calls the denoiser: a vector of ints th
 descends from the first step of sampling, usually T, to 0. Any such vector will do. The
 grids here are made by NumPy, before tracing, so another grid of the same length does
 not recompile the sampler.
-
-Concrete steps, grids and tables are checked where they are used. Traced ones pass
-unseen, so the checks cost nothing in compiled programs.
 """
 
 from collections.abc import Callable
@@ -22,7 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-MAX_STEPS = 100_000
+from jdiff.checks import (
+    MAX_STEPS,
+    check_num_steps,
+    check_schedule,
+    check_step,
+    warn_of_signal,
+)
 
 
 class Schedule(NamedTuple):
@@ -37,11 +40,66 @@ class Schedule(NamedTuple):
     sigma: jax.Array
 
 
+def from_sigmas(
+    sigmas: jax.typing.ArrayLike, alphas: jax.typing.ArrayLike = 1.0
+) -> Schedule:
+    """Returns the schedule of given tables, by default variance-exploding (Eq. 1).
+
+    Warns if x_T keeps more than a tenth of the signal, because sampling starts from
+    noise alone.
+
+    Args:
+        sigmas: standard deviation of the noise at steps 1 .. T, float[T].
+        alphas: factor of the data there, float[T]; by default 1.
+
+    Raises:
+        ValueError: the tables are not vectors of 1 to 100000 steps, not finite in
+            float32, or their SNR rises with t.
+
+    The log-linear noise levels of Permenter & Yuan 2023:
+
+    >>> import numpy as np
+    >>> schedule = from_sigmas(np.geomspace(0.02, 10.0, 200))
+    >>> schedule.sigma[np.array([0, 1, 200])].round(2).tolist()
+    [0.0, 0.019999999552965164, 10.0]
+    """
+    sigmas = np.asarray(sigmas, np.float64)
+    alphas = np.broadcast_to(np.asarray(alphas, np.float64), sigmas.shape)
+    if sigmas.ndim != 1 or not 1 <= sigmas.size <= MAX_STEPS:
+        raise ValueError(
+            f"sigmas must be a vector of 1 to {MAX_STEPS} steps, "
+            f"got shape {sigmas.shape}."
+        )
+    tables = (np.append(1.0, alphas), np.append(0.0, sigmas))
+    with np.errstate(over="ignore"):
+        alpha, sigma = (table.astype(np.float32) for table in tables)
+    if not (np.isfinite(alpha) & np.isfinite(sigma)).all() or min(*alpha, *sigma) < 0:
+        raise ValueError("alphas and sigmas must be finite and >= 0 in float32.")
+    check_schedule((alpha, sigma))
+    warn_of_signal((alpha, sigma))
+    return Schedule(jnp.asarray(alpha), jnp.asarray(sigma))
+
+
+def from_log_snr(log_snrs: jax.typing.ArrayLike) -> Schedule:
+    """Returns the variance-preserving schedule of log signal-to-noise ratios.
+
+    alpha_t^2 = sigmoid(lambda_t),  sigma_t^2 = sigmoid(-lambda_t)
+    (Kingma et al. 2021, Eq. 3-4)
+
+    Args and Raises: as `from_sigmas`, for lambda at steps 1 .. T, which falls.
+    """
+    log_snrs = np.asarray(log_snrs, np.float64)
+    alphas, sigmas = (np.exp(-0.5 * np.logaddexp(0, x)) for x in (-log_snrs, log_snrs))
+    return from_sigmas(sigmas, alphas)
+
+
 def from_betas(betas: np.ndarray) -> Schedule:
     """Returns the variance-preserving schedule of per-step noise variances.
 
     alpha_t^2 = prod_{i <= t} (1 - beta_i),  sigma_t^2 = 1 - alpha_t^2
     (Ho et al. 2020, Eq. 4, where alpha_t is sqrt(alpha_bar_t)).
+
+    Warns as `from_sigmas`.
 
     Args:
         betas: variance added by steps 1 .. T, float[T], each in (0, 1).
@@ -65,7 +123,7 @@ def from_betas(betas: np.ndarray) -> Schedule:
             f"got alpha_T = {alpha[-1]:.1e}: take fewer steps or smaller betas."
         )
     sigma = np.sqrt(-np.expm1(log_alpha_bar))
-    return _schedule(np.append(1.0, alpha), np.append(0.0, sigma))
+    return from_sigmas(sigma, alpha)
 
 
 def linear_schedule(
@@ -75,8 +133,8 @@ def linear_schedule(
 
     beta_t = beta_1 + (beta_T - beta_1) (t - 1) / (T - 1)
 
-    The default range is meant for T = 1000. With fewer steps the signal remains at
-    t = T: raise beta_T until `log_snr(schedule, T)` is below -5.
+    The default range is meant for T = 1000. With fewer steps signal remains at t = T:
+    raise beta_T until no warning says so.
 
     Args:
         num_steps: T, the number of noising steps, in [1, 100000].
@@ -161,8 +219,8 @@ def flow_schedule(num_steps: int) -> Schedule:
     Args and Raises: num_steps as in `linear_schedule`.
     """
     check_num_steps(num_steps)
-    sigma = np.arange(num_steps + 1, dtype=np.float64) / num_steps
-    return _schedule(1 - sigma, sigma)
+    sigma = np.arange(1, num_steps + 1, dtype=np.float64) / num_steps
+    return from_sigmas(sigma, 1 - sigma)
 
 
 def karras_schedule(
@@ -195,8 +253,7 @@ def karras_schedule(
     if not 0.1 <= rho <= 1000:
         raise ValueError(f"rho must be in [0.1, 1000], got {rho}.")
     roots = np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), num_steps)
-    sigma = np.append(0.0, roots[::-1] ** rho)
-    return _schedule(np.ones(num_steps + 1), sigma)
+    return from_sigmas(roots[::-1] ** rho)
 
 
 def log_snr(schedule: Schedule, t: jax.typing.ArrayLike) -> jax.Array:
@@ -333,76 +390,6 @@ def karras_timesteps(
     targets = sigma_max ** (1.0 / rho) * (1.0 - np.arange(num_steps) / num_steps)
     nearest = np.interp(targets, values, np.arange(1, last + 1))
     return _grid(np.round(nearest), last)
-
-
-def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
-    """Raises ValueError unless times is int[n + 1], descending, in [0, last]."""
-    if isinstance(times, jax.core.Tracer):
-        return
-    times = np.asarray(times)
-    if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
-        raise ValueError(
-            "times must be a vector of at least 2 int steps, "
-            f"got {times.dtype}[{', '.join(map(str, times.shape))}]."
-        )
-    # Not np.diff, which wraps around in unsigned ints.
-    if times.min() < 0 or np.any(times[1:] >= times[:-1]):
-        raise ValueError(f"times must descend strictly to >= 0, got {times.tolist()}.")
-    if last is not None and times[0] > last:
-        raise ValueError(f"times must be at most T = {last}, got {times[0]}.")
-
-
-def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
-    """Raises ValueError unless num_steps is an int in [1, most]."""
-    is_int = isinstance(num_steps, int | np.integer)
-    if not is_int or not 1 <= num_steps <= most:
-        raise ValueError(f"num_steps must be in [1, {most}], got {num_steps}.")
-
-
-def check_step(schedule: Schedule, t: jax.typing.ArrayLike) -> None:
-    """Raises ValueError unless a concrete t is int, in [0, T]: indexing would clamp."""
-    if isinstance(t, jax.core.Tracer):
-        return
-    t, last = np.asarray(t), len(schedule.alpha) - 1
-    if t.dtype.kind not in "iu" or not np.all((0 <= t) & (t <= last)):
-        raise ValueError(f"t must be an int in [0, {last}], got {t}.")
-
-
-def check_step_back(
-    schedule: Schedule, t: jax.typing.ArrayLike, s: jax.typing.ArrayLike
-) -> None:
-    """Raises ValueError unless concrete steps are in [0, T] and s is before t."""
-    check_step(schedule, t)
-    check_step(schedule, s)
-    is_traced = any(isinstance(step, jax.core.Tracer) for step in (t, s))
-    if not is_traced and np.asarray(s) >= np.asarray(t):
-        raise ValueError(f"s must be less than t, got s = {s} and t = {t}.")
-
-
-def check_schedule(schedule: Schedule) -> None:
-    """Raises ValueError unless step 0 is data and the SNR falls with t."""
-    if any(isinstance(table, jax.core.Tracer) for table in schedule):
-        return
-    alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
-    if alpha[0] != 1.0 or sigma[0] != 0.0:
-        raise ValueError(
-            "schedule must begin with data, alpha[0] = 1 and sigma[0] = 0, "
-            f"got {alpha[0]:g} and {sigma[0]:g}."
-        )
-    # SNR_s >= SNR_t for s < t, multiplied out because both ends may be 0, and with
-    # room for the rounding of float32 tables.
-    ahead, behind = alpha[:-1] * sigma[1:], alpha[1:] * sigma[:-1]
-    falls = behind <= ahead * (1.0 + 1e-6)
-    if not falls.all():
-        t = int(np.argmin(falls)) + 1
-        raise ValueError(
-            "schedule must have an SNR that falls with t, "
-            f"got one that does not at t = {t}."
-        )
-
-
-def _schedule(alpha: np.ndarray, sigma: np.ndarray) -> Schedule:
-    return Schedule(jnp.asarray(alpha, jnp.float32), jnp.asarray(sigma, jnp.float32))
 
 
 def _ramp(num_steps: int, beta_1: float, beta_T: float) -> np.ndarray:

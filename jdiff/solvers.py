@@ -23,9 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdiff.checks import check_step_back
 from jdiff.diffusion import noise, q_posterior, snr_ratio
 from jdiff.sampling import Solver, SolverState, start_from_noise
-from jdiff.schedules import Schedule, check_step_back, log_snr
+from jdiff.schedules import Schedule, log_snr
 
 
 class MultistepState(NamedTuple):

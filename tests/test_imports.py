@@ -17,11 +17,12 @@ PACKAGE = Path(jdiff.__file__).parent
 ROOT = Path(__file__).parents[1]
 # What each file of the core may import from jdiff.
 CORE = {
-    "schedules": set(),
-    "diffusion": {"schedules"},
-    "losses": {"schedules", "diffusion"},
-    "sampling": {"schedules", "diffusion"},
-    "solvers": {"schedules", "diffusion", "sampling"},
+    "checks": set(),
+    "schedules": {"checks"},
+    "diffusion": {"checks", "schedules"},
+    "losses": {"checks", "schedules", "diffusion"},
+    "sampling": {"checks", "schedules", "diffusion"},
+    "solvers": {"checks", "schedules", "diffusion", "sampling"},
     "guidance": {"sampling"},
     "training": set(),
 }

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,85 @@ def betas_of(schedule):
     """Variance added by each step, recovered from the tables (Ho et al., Eq. 2)."""
     alpha, _ = tables(schedule)
     return 1 - (alpha[1:] / alpha[:-1]) ** 2
+
+
+# Whether sampling may start from noise alone.
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: jdiff.linear_schedule(200),  # 36% of the signal is left
+        lambda: jdiff.linear_schedule(50, beta_T=0.1),  # the from-scratch article's
+        lambda: jdiff.cosine_schedule(50, beta_max=0.1),  # the tutorial's clipping
+        lambda: jdiff.from_sigmas(np.linspace(0.1, 5.0, 9)),
+        lambda: jdiff.from_log_snr([3.0, -4.0]),
+        lambda: jax.jit(lambda: jdiff.linear_schedule(200))(),
+    ],
+)
+def test_schedule_that_leaves_signal_at_the_end_is_warned_of_where_it_is_made(build):
+    with pytest.warns(UserWarning, match=r"keeps [0-9.]+ of the signal") as caught:
+        build()
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_schedule_that_ends_in_noise_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        jdiff.linear_schedule(1000)
+        jdiff.cosine_schedule(50)
+        jdiff.flow_schedule(10)
+        jdiff.karras_schedule(10)
+
+
+# Schedules of given tables.
+
+
+@pytest.mark.parametrize(
+    "schedule", [jdiff.cosine_schedule(50), jdiff.flow_schedule(9)]
+)
+def test_tables_of_a_schedule_make_it_again(schedule):
+    alpha, sigma = schedule
+    again = jdiff.from_sigmas(sigma[1:], alpha[1:])
+    np.testing.assert_array_equal(again, schedule)
+
+
+def test_sigmas_alone_are_a_variance_exploding_path():
+    sigmas = np.geomspace(0.02, 10.0, 200)  # NumPy's, as in smalldiffusion
+    schedule = jdiff.from_sigmas(sigmas)
+    np.testing.assert_array_equal(schedule.alpha, 1.0)
+    np.testing.assert_array_equal(schedule.sigma, [0.0, *sigmas.astype(np.float32)])
+    # Usable in a compiled program, which NumPy tables are not.
+    one = jnp.ones(())
+    noised = jax.jit(lambda t: jdiff.q_sample(schedule, one, t, one))(3)
+    assert noised == pytest.approx(1.0 + sigmas[2])
+
+
+def test_log_snrs_are_those_of_the_schedule():
+    wanted = np.linspace(12.0, -14.0, 40)
+    schedule = jdiff.from_log_snr(wanted)
+    got = jdiff.log_snr(schedule, jnp.arange(1, 41))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(schedule.alpha**2 + schedule.sigma**2, 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "tables", "message"),
+    [
+        (jdiff.from_sigmas, ([],), "a vector of 1 to 100000 steps"),
+        (jdiff.from_sigmas, (0.5,), "a vector of 1 to 100000 steps"),
+        (jdiff.from_sigmas, ([[0.5, 1.0]],), "a vector of 1 to 100000 steps"),
+        (jdiff.from_sigmas, ([0.5, math.nan],), "finite and >= 0"),
+        (jdiff.from_sigmas, ([0.5, 1e39],), "finite and >= 0"),
+        (jdiff.from_sigmas, ([0.5, -1.0],), "finite and >= 0"),
+        (jdiff.from_sigmas, ([2.0, 1.0],), "falls with t, .* at t = 2"),
+        (jdiff.from_sigmas, ([1.0, 2.0], [0.1, 0.9]), "falls with t, .* at t = 2"),
+        (jdiff.from_log_snr, ([-1.0, 1.0],), "falls with t, .* at t = 2"),
+    ],
+)
+def test_tables_that_are_no_path_to_noise_are_refused(make, tables, message):
+    with pytest.raises(ValueError, match=message):
+        make(*tables)
 
 
 @pytest.mark.parametrize("num_steps", [1, 2, 1000])

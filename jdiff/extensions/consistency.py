@@ -5,10 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from jdiff.checks import check_times
 from jdiff.diffusion import Prediction, q_sample
 from jdiff.losses import Distance, huber_loss
 from jdiff.sampling import Solver, SolverState, start_from_noise
-from jdiff.schedules import Schedule, check_times, log_snr
+from jdiff.schedules import Schedule, log_snr
 
 
 def consistency(schedule: Schedule) -> Solver:

@@ -10,10 +10,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from jdiff.checks import check_times
 from jdiff.diffusion import q_sample, snr_ratio
 from jdiff.likelihood import check_grid, flow_upwards
 from jdiff.sampling import Denoiser, Sample, Solver, SolverState, sample
-from jdiff.schedules import Schedule, check_times
+from jdiff.schedules import Schedule
 from jdiff.solvers import check_memory
 
 

@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdiff.checks import MAX_STEPS
 from jdiff.diffusion import Prediction, q_sample
-from jdiff.schedules import MAX_STEPS, Schedule
+from jdiff.schedules import Schedule, from_log_snr
 
 
 class MonotoneLogSnr(NamedTuple):
@@ -114,12 +115,7 @@ def as_schedule(path: MonotoneLogSnr, num_steps: int) -> Schedule:
     u = np.linspace(0.0, 1.0, num_steps, dtype=np.float32)
     log_snr = np.asarray(jax.vmap(learned_log_snr, (None, 0))(path, u), np.float64)
     # Rounding must not make a flat path rise.
-    log_snr = np.minimum.accumulate(log_snr)
-    alpha, sigma = (np.exp(-0.5 * np.logaddexp(0.0, x)) for x in (-log_snr, log_snr))
-    return Schedule(
-        jnp.asarray(np.append(1.0, alpha), jnp.float32),
-        jnp.asarray(np.append(0.0, sigma), jnp.float32),
-    )
+    return from_log_snr(np.minimum.accumulate(log_snr))
 
 
 def make_continuous_loss(

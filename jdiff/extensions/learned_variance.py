@@ -98,7 +98,7 @@ def make_learned_denoiser(
     schedule: Schedule,
     prediction: Prediction,
     label: jax.typing.ArrayLike | None = None,
-    clip: float | None = 1.0,
+    clip: float | None = None,
 ) -> tuple[Denoiser, Denoiser]:
     """Returns (denoise, predict_w) of a network, both (x_t, t) -> [..., C].
 

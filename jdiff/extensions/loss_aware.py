@@ -18,9 +18,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jdiff.checks import check_num_steps
 from jdiff.diffusion import Prediction, check_determined, q_sample
 from jdiff.losses import Distance, Weight, l2_loss, snr_difference_weight
-from jdiff.schedules import Schedule, check_num_steps, log_snr
+from jdiff.schedules import Schedule, log_snr
 
 MEMORY = 10  # losses in the mean of a step
 UNIFORM_FRACTION = 0.001  # of all draws, so that every step is drawn again

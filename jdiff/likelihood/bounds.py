@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jdiff.checks import check_times
 from jdiff.diffusion import Gaussian, q_sample
 from jdiff.sampling import Denoiser
-from jdiff.schedules import Schedule, check_times
+from jdiff.schedules import Schedule
 
 PIXEL = 2.0 / 255.0  # the distance of two grey values in [-1, 1]
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff import closed_form, diffusion, sampling, schedules, storage
+from jdiff import closed_form, diffusion, schedules, storage
 from jdiff.handwriting import STYLES
 from jdiff.models import autoencoders
 from jdiff.networks import Condition, make_residual_mlp, make_unet
@@ -172,8 +172,6 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
         distilled = bool(description.get("distilled", False))
         has_latents = "autoencoder" in description
         schedule = SCHEDULES[description["schedule"]](description["num_steps"])
-        # Here, because samplers are compiled and see no concrete tables.
-        sampling.warn_of_signal(schedule)
         return Model(
             _make_network(description).apply,
             params,

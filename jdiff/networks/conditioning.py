@@ -7,6 +7,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import checkify
 
 # Beyond this bound float32 images are all signal or all noise. It also gives t = T of
 # the flow path (log-SNR = -inf) a finite embedding.
@@ -52,6 +53,16 @@ class Condition(NamedTuple):
     style: jax.Array
 
 
+def check_label(label: jax.Array, num_classes: int) -> None:
+    """Raises ValueError unless labels are in [0, num_classes]; see `jdiff.checked`."""
+    message = f"label must be in [0, {num_classes}], got {{}}."
+    inside = jnp.all((0 <= label) & (label <= num_classes))
+    if isinstance(inside, jax.core.Tracer):
+        checkify.debug_check(inside, message, label)
+    elif not inside:
+        raise ValueError(message.format(label))
+
+
 @dataclasses.dataclass
 class Conditioning(hk.Module):
     """The vector that conditions a network on noise level, class and style.
@@ -73,6 +84,7 @@ class Conditioning(hk.Module):
             label: int[B], in [0, num_classes]; or `Condition`, which adds a style.
         """
         label, style = label if isinstance(label, Condition) else (label, None)
+        check_label(label, self.num_classes)
         noise = hk.Linear(self.num_features)(sinusoidal(log_snr, 64))
         noise = hk.Linear(self.num_features)(jax.nn.silu(noise))
         classes = hk.Embed(self.num_classes + 1, self.num_features)(label)

@@ -9,7 +9,12 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.conditioning import Condition, Conditioning, sinusoidal
+from jdiff.networks.conditioning import (
+    Condition,
+    Conditioning,
+    check_label,
+    sinusoidal,
+)
 
 
 @dataclasses.dataclass
@@ -51,6 +56,7 @@ class MLP(hk.Module):
         chex.assert_rank([x_t, log_snr, label], [2, 1, 1])
         if self.num_layers < 1:
             raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
+        check_label(label, self.num_classes)
         classes = jax.nn.one_hot(label, self.num_classes + 1, dtype=x_t.dtype)
         h = jnp.concatenate([x_t, self.embed_level(log_snr), classes], axis=-1)
         for _ in range(self.num_layers):

@@ -41,7 +41,6 @@ def build_model(description: dict[str, Any], params: Any) -> PointModel:
     betas = {"beta_T": description["beta_end"]} if has_betas else {}
     make_schedule = models.SCHEDULES[description["schedule"]]
     schedule = make_schedule(description["num_steps"], **betas)
-    sampling.warn_of_signal(schedule)
     return PointModel(
         make_network(description).apply,
         params,

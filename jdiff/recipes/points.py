@@ -2,7 +2,7 @@
 
     jdiff train points --data moons --out moons.safetensors
     jdiff train points --data parabola --predict x_0 --level raw \\
-        --loss huber --weight snr_difference --schedule linear --beta-end 0.02
+        --loss huber --weight snr_difference --schedule linear --beta-end 0.2
     jdiff train points --draw moons.safetensors --guidance 2 --steps 10 --gif moons.gif
 
 Writes weights, and beside them a picture; --draw draws other pictures from the same

@@ -23,7 +23,7 @@ from jdiff.storage.files import atomic_write
 WEIGHTS_NAME = "weights.safetensors"  # in the folder of a run
 _FORMAT = "jdiff-1"
 _MAX_SIDE = 1024  # pixels: the cost of tracing a network grows with the image
-_MAX_STEPS = 100_000  # as in jdiff.schedules
+_MAX_STEPS = 100_000  # as in jdiff.checks
 _MAX_GUIDANCE = 1000.0
 _WIDTHS = ["num_channels", "num_features", "num_latents", "num_conditions", "widths"]
 _WIDTHS += ["judge_features", "num_classes"]

@@ -1,0 +1,151 @@
+"""What is wrong with steps, grids and tables, said in one sentence.
+
+Concrete values are checked wherever they are used. Traced ones pass unseen, because a
+compiled program raises no errors, so the checks cost nothing there. `checked` makes a
+function that checks them, too.
+"""
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import checkify
+
+MAX_STEPS = 100_000
+_MAX_SIGNAL = 0.1  # alpha_T / sigma_T from which samples are visibly off
+
+
+def checked(function: Callable) -> Callable:
+    """Returns the function, compiled, with checks of the values that jit traces.
+
+    Steps outside [0, T], grids that do not descend, tables that do not begin with data,
+    labels that a network does not know, and any other index outside its array raise
+    instead of returning numbers. Check the first step of a training loop so, and go on
+    without:
+
+        state, metrics = jdiff.checked(train_step)(state, batch)
+
+    Args:
+        function: one that jit could compile.
+
+    Raises:
+        checkify.JaxRuntimeError: a ValueError; when the result is called.
+
+    >>> import jax, jdiff
+    >>> schedule, x_0 = jdiff.flow_schedule(10), jax.numpy.ones(3)
+    >>> noised = jax.jit(lambda t: jdiff.q_sample(schedule, x_0, t, 0 * x_0))
+    >>> float(noised(-1)[0])
+    0.0
+    >>> jdiff.checked(noised)(-1)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    jax._src.checkify.JaxRuntimeError: t must be an int in [0, 10], got -1...
+    """
+    errors = checkify.user_checks | checkify.index_checks
+    compiled = jax.jit(checkify.checkify(function, errors=errors))
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        error, result = compiled(*args, **kwargs)
+        error.throw()
+        return result
+
+    return call
+
+
+def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
+    """Raises ValueError unless num_steps is an int in [1, most]."""
+    is_int = isinstance(num_steps, int | np.integer)
+    if not is_int or not 1 <= num_steps <= most:
+        raise ValueError(f"num_steps must be in [1, {most}], got {num_steps}.")
+
+
+def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
+    """Raises ValueError unless times is int[n + 1], descending, in [0, last]."""
+    highest = np.inf if last is None else last
+    if isinstance(times, jax.core.Tracer):
+        descends = jnp.all(times[1:] < times[:-1]) & (times[-1] >= 0)
+        message = (
+            f"times must descend strictly from at most {highest} to >= 0, got {{}}."
+        )
+        checkify.debug_check(descends & (times[0] <= highest), message, times)
+        return
+    times = np.asarray(times)
+    if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
+        raise ValueError(
+            "times must be a vector of at least 2 int steps, "
+            f"got {times.dtype}[{', '.join(map(str, times.shape))}]."
+        )
+    # Not np.diff, which wraps around in unsigned ints.
+    if times.min() < 0 or np.any(times[1:] >= times[:-1]):
+        raise ValueError(f"times must descend strictly to >= 0, got {times.tolist()}.")
+    if times[0] > highest:
+        raise ValueError(f"times must be at most T = {last}, got {times[0]}.")
+
+
+def check_step(schedule: Any, t: jax.typing.ArrayLike) -> None:
+    """Raises ValueError unless t is int, in [0, T]: indexing would clamp it."""
+    last = len(schedule.alpha) - 1
+    message = f"t must be an int in [0, {last}], got {{}}."
+    if isinstance(t, jax.core.Tracer):
+        checkify.debug_check(jnp.all((0 <= t) & (t <= last)), message, t)
+        return
+    t = np.asarray(t)
+    if t.dtype.kind not in "iu" or not np.all((0 <= t) & (t <= last)):
+        raise ValueError(message.format(t))
+
+
+def check_step_back(
+    schedule: Any, t: jax.typing.ArrayLike, s: jax.typing.ArrayLike
+) -> None:
+    """Raises ValueError unless steps are in [0, T] and s is before t."""
+    check_step(schedule, t)
+    check_step(schedule, s)
+    message = "s must be less than t, got s = {} and t = {}."
+    if any(isinstance(step, jax.core.Tracer) for step in (t, s)):
+        checkify.debug_check(jnp.all(jnp.less(s, t)), message, s, t)
+    elif np.asarray(s) >= np.asarray(t):
+        raise ValueError(message.format(s, t))
+
+
+def check_schedule(schedule: Any) -> None:
+    """Raises ValueError unless step 0 is data and the SNR falls with t."""
+    begins = (
+        "schedule must begin with data, alpha[0] = 1 and sigma[0] = 0, got {} and {}."
+    )
+    if any(isinstance(table, jax.core.Tracer) for table in schedule):
+        alpha_0, sigma_0 = (table[0] for table in schedule)
+        checkify.debug_check((alpha_0 == 1) & (sigma_0 == 0), begins, alpha_0, sigma_0)
+        return
+    alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
+    if alpha[0] != 1.0 or sigma[0] != 0.0:
+        raise ValueError(begins.format(f"{alpha[0]:g}", f"{sigma[0]:g}"))
+    # SNR_s >= SNR_t for s < t, multiplied out because both ends may be 0, and with
+    # room for the rounding of float32 tables.
+    ahead, behind = alpha[:-1] * sigma[1:], alpha[1:] * sigma[:-1]
+    falls = behind <= ahead * (1.0 + 1e-6)
+    if not falls.all():
+        t = int(np.argmin(falls)) + 1
+        raise ValueError(
+            "schedule must have an SNR that falls with t, "
+            f"got one that does not at t = {t}."
+        )
+
+
+def warn_of_signal(schedule: Any) -> None:
+    """Warns if x_T is too far from pure noise, with which sampling starts."""
+    alpha_T, sigma_T = (float(np.asarray(table)[-1]) for table in schedule)
+    if alpha_T <= _MAX_SIGNAL * sigma_T:
+        return
+    depth = 1  # of the caller outside jdiff, whose line the warning shows
+    while sys._getframe(depth).f_globals["__name__"].startswith("jdiff."):
+        depth += 1
+    warnings.warn(
+        f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "
+        "which start from pure noise, are off: use larger betas or more steps.",
+        stacklevel=depth + 1,
+    )
