@@ -7,6 +7,7 @@ that differs in one bit is skipped, with a warning, for the one before it. Sever
 processes save one state together, in a folder that all of them see.
 """
 
+import asyncio
 import contextlib
 import json
 import logging
@@ -239,7 +240,8 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
     for folder in folders:
         try:
             _check_files(folder)
-            found = read(folder)
+            with _patient_loops():
+                found = read(folder)
         except WeightsError:
             raise
         # orbax, JSON and the array storage each have errors of their own.
@@ -257,6 +259,34 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
         f"checkpoints in {directory} must be whole and of the network that reads "
         f"them, got none: {', '.join(damages)}."
     )
+
+
+@contextlib.contextmanager
+def _patient_loops() -> Iterator[None]:
+    """A context in which event loops finish what they have begun before they close.
+
+    Where one array cannot be read, orbax closes its loop while others are being read,
+    and each of these would print a traceback.
+    """
+    new = asyncio.new_event_loop
+
+    def new_patient_loop() -> asyncio.AbstractEventLoop:
+        loop = new()
+        close = loop.close
+
+        def close_when_done() -> None:
+            while begun := asyncio.all_tasks(loop):
+                loop.run_until_complete(asyncio.wait(begun))
+            close()
+
+        loop.close = close_when_done
+        return loop
+
+    asyncio.new_event_loop = new_patient_loop
+    try:
+        yield
+    finally:
+        asyncio.new_event_loop = new
 
 
 def _check_files(folder: Path) -> None:

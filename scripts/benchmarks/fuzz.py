@@ -14,20 +14,21 @@ import argparse
 import contextlib
 import os
 import queue
-import random
 import resource
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import fuzz_signals
 from command import check_positive, make_parser, run, save_json
+
+# The areas stand beside their tests.
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
 
 # Seconds after which an input hangs. Where programs are compiled and trained, more.
 LIMITS = {"commands": 60.0, "training": 120.0}
@@ -44,6 +45,7 @@ COLUMNS = [
     "draft",
 ]
 FALLEN = COLUMNS[3:]
+MOST = ["peak MB", "slowest s"]
 SHOWN = 5  # of what fell in an area
 
 
@@ -62,41 +64,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def try_here(area: str, seed: int, number: int, attempt, folder: Path) -> str:
-    """Returns the verdict on one input; an error that nobody foresaw is printed."""
-    import fuzz_areas
-
-    verdict = "accepted"
-    try:
-        attempt(random.Random(f"{seed} {area} {number}"))
-    except (ValueError, OSError):
-        verdict = "refused"
-    except fuzz_areas.Wrong:
-        verdict = "wrong"
-        traceback.print_exc()
-    except BaseException:
-        verdict = "traceback"
-        traceback.print_exc()
-    for draft in folder.rglob(".jdiff-*"):
-        verdict = "draft"
-        draft.unlink()
-    return verdict
-
-
 def work(area: str, seed: int, numbers: Iterator[int]) -> None:
     """Tries inputs in this process; reports each on stdout, before and after."""
     # What jdiff prints, also from C, is no report.
     report = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    import fuzz_areas
+    from areas import AREAS, judge
 
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        attempt = fuzz_areas.AREAS[area](Path(folder))
+        attempt = AREAS[area](Path(folder))
         for number in numbers:
             print("begin", number, file=report)
-            verdict = try_here(area, seed, number, attempt, Path(folder))
+            began = time.monotonic()
+            verdict = judge(area, seed, number, attempt, Path(folder))
+            seconds = time.monotonic() - began
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print("end", number, verdict, peak, file=report)
+            print("end", number, verdict, peak, f"{seconds:.1f}", file=report)
         os.chdir("/")
 
 
@@ -107,8 +90,15 @@ class Worker:
         argv = [sys.executable, __file__, "--areas", area, "--seed", str(seed)]
         argv += ["--worker", str(first), str(last)]
         self.log = log.open("ab")
+        # Each process would compile the same programs.
+        cache = {"JAX_COMPILATION_CACHE_DIR": f"{tempfile.gettempdir()}/jdiff-fuzz"}
+        cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         self.process = subprocess.Popen(
-            argv, stdout=subprocess.PIPE, stderr=self.log, text=True
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            text=True,
+            env=cache | os.environ,
         )
         self.reports: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -127,7 +117,8 @@ class Worker:
 
 def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> dict:
     """Returns the counts of an area, its peak memory, and what fell."""
-    began, counts, fallen, peak = time.monotonic(), Counter(), [], 0
+    began, counts, fallen = time.monotonic(), Counter(), []
+    peak = slowest = 0
     limit, first = LIMITS.get(area, LIMIT), 0
     while first < args.tries and time.monotonic() - began < seconds:
         worker = Worker(area, args.seed, first, args.tries, log)
@@ -155,20 +146,21 @@ def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> 
             first, current, wait = int(number) + 1, None, limit
             counts["tried"] += 1
             counts[rest[0]] += 1
-            peak = max(peak, int(rest[1]))
+            peak, slowest = max(peak, int(rest[1])), max(slowest, float(rest[2]))
             if rest[0] in FALLEN:
                 fallen.append((int(number), rest[0]))
         worker.stop()
-    return {"counts": dict(counts), "peak_mb": peak, "fallen": fallen}
+    found = {"counts": dict(counts), "peak_mb": peak, "slowest_s": slowest}
+    return found | {"fallen": fallen}
 
 
 def show(results: dict[str, dict]) -> None:
     """Prints the table, and the numbers of what fell."""
-    print(f"{'':12s}" + "".join(f"{name:>11s}" for name in [*COLUMNS, "peak MB"]))
+    print(f"{'':12s}" + "".join(f"{name:>11s}" for name in [*COLUMNS, *MOST]))
     for area, result in results.items():
         counts = [result["counts"].get(name, 0) for name in COLUMNS]
         cells = "".join(f"{n:11,d}" for n in [*counts, result["peak_mb"]])
-        print(f"{area:12s}{cells}")
+        print(f"{area:12s}{cells}{result['slowest_s']:11.1f}")
     for area, result in results.items():
         for number, verdict in result["fallen"][:SHOWN]:
             print(f"{area} {verdict}: --areas {area} --only {number}")
@@ -194,17 +186,17 @@ def main() -> None:
 
 def run_areas(args: argparse.Namespace) -> dict[str, dict] | None:
     """Returns the results by area; None after a single input."""
-    import fuzz_areas
+    from areas import AREAS, judge
 
-    areas = args.areas or list(fuzz_areas.AREAS)
-    unknown = set(areas) - set(fuzz_areas.AREAS)
+    areas = args.areas or list(AREAS)
+    unknown = set(areas) - set(AREAS)
     if unknown:
-        known = ", ".join(fuzz_areas.AREAS)
+        known = ", ".join(AREAS)
         raise ValueError(f"--areas must be of {known}, got {', '.join(unknown)}.")
     if args.only is not None:
         with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            attempt = fuzz_areas.AREAS[areas[0]](Path(folder))
-            print(try_here(areas[0], args.seed, args.only, attempt, Path(folder)))
+            attempt = AREAS[areas[0]](Path(folder))
+            print(judge(areas[0], args.seed, args.only, attempt, Path(folder)))
             os.chdir("/")
         return None
     log = Path(tempfile.gettempdir()) / f"fuzz-{os.getpid()}.log"

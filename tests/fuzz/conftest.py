@@ -1,6 +1,6 @@
-"""The areas that are tried stand beside the benchmarks."""
+"""The areas stand beside their tests; `scripts/benchmarks/fuzz.py` tries them too."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts" / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parent))

@@ -8,13 +8,13 @@ import json
 import warnings
 from collections import Counter
 
-import fuzz
-import fuzz_areas
 import numpy as np
 import pytest
+from areas import AREAS, judge
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save
+from spoil import Wrong, spoil
 
 import jdiff
 from jdiff import data, storage
@@ -38,10 +38,10 @@ def try_area(area, numbers, folder, monkeypatch):
     """The verdicts on inputs of an area; what fell prints its traceback."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("JDIFF_DATA_DIR", str(folder))
-    attempt = fuzz_areas.AREAS[area](folder)
+    attempt = AREAS[area](folder)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Counter(fuzz.try_here(area, 0, k, attempt, folder) for k in numbers)
+        return Counter(judge(area, 0, k, attempt, folder) for k in numbers)
 
 
 @pytest.mark.parametrize("area", TRIES)
@@ -73,10 +73,10 @@ def test_whatever_falls_is_seen(tmp_path, capsys):
         (fail(storage.WeightsError("weights must be whole.")), "refused"),
         (fail(KeyError("chars")), "traceback"),
         (fail(SystemExit(1)), "traceback"),
-        (fail(fuzz_areas.Wrong()), "wrong"),
+        (fail(Wrong()), "wrong"),
         (leave_a_draft, "draft"),
     ]:
-        assert fuzz.try_here("npz", 0, 0, attempt, tmp_path) == verdict
+        assert judge("npz", 0, 0, attempt, tmp_path) == verdict
     assert "KeyError: 'chars'" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -84,8 +84,8 @@ def test_whatever_falls_is_seen(tmp_path, capsys):
 def test_an_input_is_decided_by_its_number(tmp_path):
     seen = []
     for number in (1, 2, 1):
-        attempt = lambda random: seen.append(fuzz_areas.spoil(random, bytes(99)))  # noqa: E731
-        fuzz.try_here("npz", 0, number, attempt, tmp_path)
+        attempt = lambda random: seen.append(spoil(random, bytes(99)))  # noqa: E731
+        judge("npz", 0, number, attempt, tmp_path)
     assert seen[0] == seen[2] != seen[1]
 
 
