@@ -6,6 +6,7 @@ import, or be swallowed by the library that is running. So a thread of its own w
 for signals and ends the process.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -30,6 +31,7 @@ def exit_on_signals() -> None:
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_reset)
     threading.Thread(target=_watch, args=(read,), daemon=True).start()
+    atexit.register(_ignore)  # first, so it is the last that runs
 
 
 def _watch(read: int) -> None:
@@ -45,6 +47,13 @@ def _exit(number: int, frame: FrameType | None) -> None:
     if discard is not None:
         discard()
     os._exit(128 + number)
+
+
+def _ignore() -> None:
+    """Lets Python shut down in peace: the work is done, and it resets its handlers."""
+    for number in _SIGNALS:
+        if signal.getsignal(number) is _exit:
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _reset() -> None:

@@ -46,7 +46,8 @@ def check_output(path: str | os.PathLike, *suffixes: str) -> Path:
     Raises:
         ValueError: the folder does not exist, the path is a folder, or it has
             another suffix.
-        OSError: the folder cannot be written, or its disk is full.
+        OSError: the folder cannot be written, or its disk has no 64 KB left. One that
+            has these, and not enough, fails later, when the file is written.
     """
     path = _check_path(path, suffixes)
     draft = _draft_of(path)

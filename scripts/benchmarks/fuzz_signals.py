@@ -15,47 +15,53 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 import jdiff
 
-TRAIN = [
-    "train",
-    "unet",
-    "--data",
-    "a.npz",
-    "--num-channels",
-    "16",
-    "--num-blocks",
-    "1",
-]
-TRAIN += ["--batch-size", "8", "--minutes", "9", "--num-steps", "20", "--out", "run"]
-COMMANDS = {
-    "write": ["write", "Hello World 2026 " * 9, "--width", "900", "--out", "a.png"],
-    "sample": ["sample", "--model", "latent", "--num", "99", "--out", "b.npz"],
-    "evaluate": ["evaluate", "c.npz", "--reference", "c.npz", "--out", "d.json"],
-    "train": TRAIN,
-}
-TRAINING = 8.0  # seconds after the first line of the log in which a signal may come
+STARTED = " jdiff.cli\n"  # the last import before a command reads its options
+TRAINING = "images/s"  # in the bar, from the tenth step on
+WINDOW = 4.0  # seconds of a training loop in which a signal may come
 PATIENCE = 10.0  # seconds; a training loop first saves
 SAVING = 60.0
 
 
+class Case(NamedTuple):
+    """A command, and what it has printed before a signal may come."""
+
+    argv: str
+    marker: str = STARTED
+
+
+UNET = "train unet --data a.npz --num-channels 16 --num-blocks 1 --batch-size 8"
+UNET += " --num-steps 20 --save-minutes 0.02 --out run"
+CASES = {
+    "write": Case(f"write {'Hello_World_2026' * 9} --width 900 --out a.png"),
+    "sample": Case("sample --model latent --num 99 --out b.npz"),
+    "evaluate": Case("evaluate c.npz --reference c.npz --fast --out d.json"),
+    "train": Case(f"{UNET} --minutes 9"),
+    "loop": Case(f"{UNET} --minutes 9", TRAINING),
+    "points": Case("train points --epochs 99999 --num-points 999", TRAINING),
+}
+
+
 def send_signals(num_signals: int, seed: int) -> dict:
     """Sends signals; prints and returns a table of what became of the commands."""
-    table, fallen = {name: Counter() for name in COMMANDS}, []
-    seconds = {name: measure(name) for name in COMMANDS}
-    for number in range(num_signals):
-        name = list(COMMANDS)[number % len(COMMANDS)]
-        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-            moment = random.Random(f"{seed} {number}")
-            verdict = send_one(name, moment, seconds[name], Path(folder))
-        table[name]["sent"] += 1
-        table[name][verdict] += 1
-        if verdict not in ("ended", "done", "saved"):
-            fallen.append((number, f"{name}: {verdict}"))
-            print(f"signal {number}: {name}: {verdict}", file=sys.stderr)
+    table, fallen = {name: Counter() for name in CASES}, []
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as cache:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        seconds = {name: measure(case) for name, case in CASES.items()}
+        for number in range(num_signals):
+            name = list(CASES)[number % len(CASES)]
+            with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+                chance = random.Random(f"{seed} {number}")
+                verdict = send_one(CASES[name], chance, seconds[name], Path(folder))
+            table[name].update(["sent", verdict])
+            if verdict not in ("ended", "done", "saved"):
+                fallen.append((number, f"{name}: {verdict}"))
+                print(f"signal {number}: {name}: {verdict}", file=sys.stderr)
     for name, counts in table.items():
         print(f"{name:10s}" + ", ".join(f"{v} {k}" for k, v in counts.items()))
     return {"counts": {name: dict(c) for name, c in table.items()}, "fallen": fallen}
@@ -64,54 +70,54 @@ def send_signals(num_signals: int, seed: int) -> dict:
 def write_inputs(folder: Path) -> None:
     """Writes what the commands read."""
     rng = np.random.default_rng(0)
-    labels = np.arange(40) % 2
-    images = rng.integers(0, 256, (40, 8, 8), np.uint8)
-    np.savez(folder / "a.npz", images=images, labels=labels, chars="ab")
-    images = rng.integers(0, 256, (200, 28, 28), np.uint8)
-    labels = np.arange(200) % 2
-    np.savez(folder / "c.npz", images=images, labels=labels, chars="01")
+    for name, num, side in (("a.npz", 40, 8), ("c.npz", 200, 28)):
+        images = rng.integers(0, 256, (num, side, side), np.uint8)
+        np.savez(folder / name, images=images, labels=np.arange(num) % 2, chars="01")
 
 
-def begin(name: str, folder: Path) -> subprocess.Popen:
-    """Starts a command; returns once Python has reached it."""
-    argv = [sys.executable, "-X", "importtime", "-m", "jdiff", *COMMANDS[name]]
+def begin(case: Case, folder: Path) -> subprocess.Popen:
+    """Starts a command; returns once a signal may come."""
+    argv = [sys.executable, "-X", "importtime", "-m", "jdiff", *case.argv.split()]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
             argv, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors
         )
-    # Python itself starts before anybody could catch a signal.
-    while " jdiff.cli\n" not in (folder / "errors").read_text():
+    while case.marker not in (folder / "errors").read_text():
         if process.poll() is not None:
             raise ValueError(f"jdiff must start, got exit code {process.poll()}.")
         time.sleep(0.002)
     return process
 
 
-def measure(name: str) -> float:
-    """Returns how long a command takes here, or until it has trained for a while."""
+def measure(case: Case) -> float:
+    """Returns how long a command takes here, at most until it has trained."""
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-        log = Path(folder) / "run" / "log.jsonl"
         write_inputs(Path(folder))
-        process, began = begin(name, Path(folder)), time.monotonic()
-        while process.poll() is None and not (log.exists() and log.stat().st_size):
+        process, began = begin(case, Path(folder)), time.monotonic()
+        errors = Path(folder) / "errors"
+        while process.poll() is None and TRAINING not in errors.read_text():
             time.sleep(0.05)
         seconds = time.monotonic() - began
         process.kill()
         process.wait()
-    return seconds + TRAINING if name == "train" else 1.1 * seconds
+    return seconds
 
 
-def send_one(name: str, moment: random.Random, seconds: float, folder: Path) -> str:
+def send_one(case: Case, chance: random.Random, seconds: float, folder: Path) -> str:
     """Returns what became of one command."""
     write_inputs(folder)
     before = {path.name for path in folder.iterdir()}
-    process = begin(name, folder)
-    number = moment.choice([signal.SIGINT, signal.SIGTERM])
-    time.sleep(moment.uniform(0.02, seconds))
+    process = begin(case, folder)
+    number = chance.choice([signal.SIGINT, signal.SIGTERM])
+    if case.marker == TRAINING:
+        time.sleep(chance.uniform(0.0, WINDOW))
+    else:  # early moments are the more delicate ones
+        time.sleep(0.02 * (1.1 * seconds / 0.02) ** chance.random())
     is_done = process.poll() is not None
     process.send_signal(number)
+    trains = case.argv.startswith("train")
     try:
-        code = process.wait(SAVING if name == "train" else PATIENCE)
+        code = process.wait(SAVING if trains else PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -119,19 +125,15 @@ def send_one(name: str, moment: random.Random, seconds: float, folder: Path) -> 
     said = (folder / "errors").read_text()
     if "Traceback" in said or "Fatal" in said:
         return f"traceback ({said[said.rfind('Error') - 200 :][-300:]!r})"
-    # While Python shuts down, its handlers are gone: for a shell it is the same.
-    if code not in (128 + number, -number, 0):
+    if code not in (128 + number, 0):
         return f"exit code {code}"
-    left = [path for path in folder.rglob("*") if path.name.startswith(".")]
-    if left:
-        return f"left {left[0].name}"
+    left = [path.name for path in folder.rglob("*") if path.name.startswith(".")]
     new = {path.name for path in folder.iterdir()} - before - {"errors"}
-    if damage := next(
-        (path for path in sorted(new) if is_partial(folder / path)), None
-    ):
-        return f"partial {damage}"
+    left += [name for name in sorted(new) if is_partial(folder / name)]
+    if left:
+        return f"left {left[0]}"
     if code == 0:
-        return "done" if is_done or name != "train" else "saved"
+        return "saved" if trains and not is_done else "done"
     return "ended"
 
 
@@ -148,8 +150,10 @@ def is_partial(path: Path) -> bool:
             case ".png" | ".gif":
                 with Image.open(path) as image:
                     image.load()
+            case ".safetensors":
+                jdiff.storage.load_weights(path)
             case "" if (path / "weights.safetensors").exists():
                 jdiff.load_model(path)
-        return os.path.isfile(path) and path.stat().st_size == 0
+        return path.is_file() and path.stat().st_size == 0
     except (ValueError, OSError):
         return True

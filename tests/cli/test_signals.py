@@ -88,3 +88,15 @@ def test_a_signal_to_a_forked_child_leaves_its_parent_alone():
         [sys.executable, "-W", "ignore", "-c", program], capture_output=True
     )
     assert done.returncode == 0 and done.stdout == b"15\n"
+
+
+def test_a_signal_while_python_shuts_down_is_too_late():
+    program = (
+        "import os, signal\n"
+        "from jdiff.cli.signals import exit_on_signals\n"
+        "class Late:\n"
+        "    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):\n"
+        "        kill(pid, number)\n"
+        "exit_on_signals(); late = Late()"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0

@@ -201,9 +201,11 @@ def try_commands(folder: Path):
         chosen = random.choice(good if random.random() < 0.8 else weights)
         # A few programs, which are compiled once.
         argv = ["--steps=2", *choose(random, SAMPLING, 2)]
-        some = command if random.random() < 0.1 else command_before_work
+        name = random.choice(["write", "write", "sample", "evaluate"])
+        does_work = random.random() < (0.01 if name == "evaluate" else 0.1)
+        some = command if does_work else command_before_work
         with swept(folder):
-            match random.choice(["write", "write", "sample", "evaluate"]):
+            match name:
                 case "write":
                     argv += [f"--weights={chosen}", *choose(random, WRITE | HAND)]
                     some("write", *argv, "--", random.choice(TEXTS))

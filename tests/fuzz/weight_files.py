@@ -36,9 +36,7 @@ def make_params() -> dict[str, tuple[Any, dict]]:
     key = jax.random.key(0)
 
     def shapes_of(network, image_shape):
-        init = functools.partial(
-            models.init_params, network=network, image_shape=image_shape
-        )
+        init = lambda key: models.init_params(key, network, image_shape)  # noqa: E731
         return jax.eval_shape(init, key)
 
     unet = shapes_of(networks.make_unet(len(CHARS), 16, 1), (8, 8, 1))
