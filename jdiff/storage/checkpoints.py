@@ -279,7 +279,7 @@ def _patient_loops() -> Iterator[None]:
                 loop.run_until_complete(asyncio.wait(begun))
             close()
 
-        loop.close = close_when_done
+        loop.close = close_when_done  # type: ignore[method-assign]
         return loop
 
     asyncio.new_event_loop = new_patient_loop

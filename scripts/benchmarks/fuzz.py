@@ -79,7 +79,7 @@ def work(area: str, seed: int, numbers: Iterator[int]) -> None:
             verdict = judge(area, seed, number, attempt, Path(folder))
             seconds = time.process_time() - began
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-            print("end", number, verdict, peak, f"{seconds:.1f}", file=report)
+            print("end", verdict, peak, f"{seconds:.1f}", file=report)
         os.chdir("/")
 
 
@@ -108,6 +108,19 @@ class Worker:
             self.reports.put(line)
         self.reports.put(None)
 
+    def next_report(self, seconds: float) -> list[str]:
+        """Returns the words of a report, or what became of the process instead.
+
+        That is "done", "crash" or, after so many seconds, "hang".
+        """
+        try:
+            line = self.reports.get(timeout=seconds)
+        except queue.Empty:
+            return ["hang"]
+        if line is not None:
+            return line.split()
+        return ["done" if self.process.wait() == 0 else "crash"]
+
     def stop(self) -> None:
         """Ends the process."""
         self.process.kill()
@@ -117,41 +130,38 @@ class Worker:
 
 def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> dict:
     """Returns the counts of an area, its peak memory, and what fell."""
-    began, counts, fallen = time.monotonic(), Counter(), []
-    peak = slowest = 0
-    limit, first = LIMITS.get(area, LIMIT), 0
-    while first < args.tries and time.monotonic() - began < seconds:
-        worker = Worker(area, args.seed, first, args.tries, log)
-        current, wait = None, STARTING
-        while time.monotonic() - began < seconds or current is not None:
-            verdict, line = "crash", None
-            try:
-                line = worker.reports.get(timeout=wait)
-            except queue.Empty:
-                verdict = "hang"
-            if line is None:
-                is_done = verdict == "crash" and worker.process.wait() == 0
-                if current is None and not is_done:
-                    raise ValueError(f"the area {area} does not start, see {log}.")
-                if not is_done:
-                    counts["tried"] += 1
-                    counts[verdict] += 1
-                    fallen.append((current, verdict))
-                    first = current + 1
-                break
-            kind, number, *rest = line.split()
+    end, first = time.monotonic() + seconds, 0
+    found = {"counts": Counter(), "peak_mb": 0, "slowest_s": 0.0, "fallen": []}
+    while first < args.tries and time.monotonic() < end:
+        worker, current = Worker(area, args.seed, first, args.tries, log), None
+        while current is not None or time.monotonic() < end:
+            wait = STARTING if current is None else LIMITS.get(area, LIMIT)
+            kind, *rest = worker.next_report(wait)
             if kind == "begin":
-                current, wait = int(number), limit
-                continue
-            first, current, wait = int(number) + 1, None, limit
-            counts["tried"] += 1
-            counts[rest[0]] += 1
-            peak, slowest = max(peak, int(rest[1])), max(slowest, float(rest[2]))
-            if rest[0] in FALLEN:
-                fallen.append((int(number), rest[0]))
+                current = int(rest[0])
+            elif kind == "end":
+                first, current = current + 1, None
+                verdict, peak_mb, slowest_s = rest
+                count(found, first - 1, verdict, int(peak_mb), float(slowest_s))
+            elif kind == "done":
+                break
+            elif current is None and not found["counts"]:
+                raise ValueError(f"the area {area} does not start, see {log}.")
+            else:
+                count(found, first, kind)
+                first += 1
+                break
         worker.stop()
-    found = {"counts": dict(counts), "peak_mb": peak, "slowest_s": slowest}
-    return found | {"fallen": fallen}
+    return found
+
+
+def count(found: dict, number: int, verdict: str, peak_mb=0, slowest_s=0.0) -> None:
+    """Adds an input to the counts of its area."""
+    found["counts"].update(["tried", verdict])
+    found["peak_mb"] = max(found["peak_mb"], peak_mb)
+    found["slowest_s"] = max(found["slowest_s"], slowest_s)
+    if verdict in FALLEN:
+        found["fallen"].append((number, verdict))
 
 
 def show(results: dict[str, dict]) -> None:

@@ -95,7 +95,7 @@ def test_damaged_state_is_refused(tmp_path):
     refused_state(tmp_path, state_of(0))
 
 
-def test_what_cannot_be_read_ends_all_reading_before_it_is_refused(tmp_path, monkeypatch):
+def test_reading_ends_before_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(sys, "unraisablehook", said.append)
     state = state_of(1)._replace(params={f"w{k}": jnp.ones(9) for k in range(200)})
