@@ -18,6 +18,8 @@ from jax.experimental import checkify
 
 MAX_STEPS = 100_000
 _MAX_SIGNAL = 0.1  # alpha_T / sigma_T from which samples are visibly off
+# A part of jit's cache keys: what was compiled without checks is compiled again.
+_is_checking = jax.make_user_context(default_value=False)
 
 
 def checked(function: Callable) -> Callable:
@@ -50,11 +52,18 @@ def checked(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        error, result = compiled(*args, **kwargs)
+        with _is_checking(True):
+            error, result = compiled(*args, **kwargs)
         error.throw()
         return result
 
     return call
+
+
+def _check_traced(holds: jax.Array, message: str, *values: Any) -> None:
+    """Adds a check to what `checked` compiles, and nothing to other programs."""
+    if _is_checking.value:
+        checkify.debug_check(jnp.all(holds), message, *values)
 
 
 def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
@@ -72,7 +81,7 @@ def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
         message = (
             f"times must descend strictly from at most {highest} to >= 0, got {{}}."
         )
-        checkify.debug_check(descends & (times[0] <= highest), message, times)
+        _check_traced(descends & (times[0] <= highest), message, times)
         return
     times = np.asarray(times)
     if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
@@ -92,7 +101,7 @@ def check_step(schedule: Any, t: jax.typing.ArrayLike) -> None:
     last = len(schedule.alpha) - 1
     message = f"t must be an int in [0, {last}], got {{}}."
     if isinstance(t, jax.core.Tracer):
-        checkify.debug_check(jnp.all((0 <= t) & (t <= last)), message, t)
+        _check_traced((0 <= t) & (t <= last), message, t)
         return
     t = np.asarray(t)
     if t.dtype.kind not in "iu" or not np.all((0 <= t) & (t <= last)):
@@ -107,9 +116,20 @@ def check_step_back(
     check_step(schedule, s)
     message = "s must be less than t, got s = {} and t = {}."
     if any(isinstance(step, jax.core.Tracer) for step in (t, s)):
-        checkify.debug_check(jnp.all(jnp.less(s, t)), message, s, t)
+        _check_traced(jnp.less(s, t), message, s, t)
     elif np.asarray(s) >= np.asarray(t):
         raise ValueError(message.format(s, t))
+
+
+def check_label(label: jax.typing.ArrayLike, num_classes: int) -> None:
+    """Raises ValueError unless labels are in [0, num_classes]; the last is null."""
+    message = f"label must be in [0, {num_classes}], got {{}}."
+    if isinstance(label, jax.core.Tracer):
+        _check_traced((0 <= label) & (label <= num_classes), message, label)
+        return
+    label = np.asarray(label)
+    if not np.all((0 <= label) & (label <= num_classes)):
+        raise ValueError(message.format(label))
 
 
 def check_schedule(schedule: Any) -> None:
@@ -119,7 +139,8 @@ def check_schedule(schedule: Any) -> None:
     )
     if any(isinstance(table, jax.core.Tracer) for table in schedule):
         alpha_0, sigma_0 = (table[0] for table in schedule)
-        checkify.debug_check((alpha_0 == 1) & (sigma_0 == 0), begins, alpha_0, sigma_0)
+        begins_so = (alpha_0 == 1) & (sigma_0 == 0)
+        _check_traced(begins_so, begins, alpha_0, sigma_0)
         return
     alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
     if alpha[0] != 1.0 or sigma[0] != 0.0:
@@ -142,7 +163,7 @@ def warn_of_signal(schedule: Any) -> None:
     if alpha_T <= _MAX_SIGNAL * sigma_T:
         return
     depth = 1  # of the caller outside jdiff, whose line the warning shows
-    while sys._getframe(depth).f_globals["__name__"].startswith("jdiff."):
+    while sys._getframe(depth).f_globals.get("__name__", "").startswith("jdiff."):
         depth += 1
     warnings.warn(
         f"the schedule keeps {alpha_T:.2f} of the signal at t = T, so samples, "

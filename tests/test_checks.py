@@ -93,7 +93,23 @@ def test_what_is_right_passes():
     np.testing.assert_allclose(jdiff.checked(drawn)(times), drawn(times), rtol=1e-5)
 
 
-def test_checks_leave_nothing_in_a_compiled_program():
-    free = jax.jit(lambda t: FLOW.alpha[t] * jnp.ones(3) + FLOW.sigma[t] * jnp.zeros(3))
-    costs = [jax.jit(f).lower(3).compile().cost_analysis() for f in (noised, free)]
-    assert costs[0]["flops"] == costs[1]["flops"]
+def test_checks_leave_nothing_in_other_programs():
+    # Else they could not be exported, for instance.
+    jdiff.checked(noised)(3)
+    assert not jax.make_jaxpr(noised)(3).effects
+    compiled = jax.jit(noised)
+    compiled(3)
+    with pytest.raises(ValueError, match="t must be an int"):
+        jdiff.checked(compiled)(-1)  # traced again, with its checks
+
+
+def test_labels_that_are_constants_of_a_program_are_checked_when_it_is_traced():
+    network, params, x_t = network_of("mlp")
+    for label, fails in ((10, False), (11, True)):
+        labels = jnp.array([0, 1, label])
+        call = jax.jit(lambda x: network.apply(params, x, jnp.zeros(3), labels))  # noqa: B023
+        if fails:
+            with pytest.raises(ValueError, match="label must be in"):
+                call(x_t)
+        else:
+            assert np.isfinite(call(x_t)).all()

@@ -23,13 +23,13 @@ CORE = {
     "losses": {"checks", "schedules", "diffusion"},
     "sampling": {"checks", "schedules", "diffusion"},
     "solvers": {"checks", "schedules", "diffusion", "sampling"},
-    "guidance": {"sampling"},
+    "guidance": {"schedules", "sampling"},
     "training": set(),
 }
 # What each room, and each file beside the core, may import besides itself.
 ROOMS = {
     "storage": set(),
-    "networks": set(),
+    "networks": {"checks"},
     "images": {"storage"},
     "data": {"storage"},
     "handwriting": {"images", "storage"},

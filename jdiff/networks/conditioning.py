@@ -7,7 +7,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import checkify
+
+from jdiff.checks import check_label
 
 # Beyond this bound float32 images are all signal or all noise. It also gives t = T of
 # the flow path (log-SNR = -inf) a finite embedding.
@@ -51,16 +52,6 @@ class Condition(NamedTuple):
 
     label: jax.Array
     style: jax.Array
-
-
-def check_label(label: jax.Array, num_classes: int) -> None:
-    """Raises ValueError unless labels are in [0, num_classes]; see `jdiff.checked`."""
-    message = f"label must be in [0, {num_classes}], got {{}}."
-    inside = jnp.all((0 <= label) & (label <= num_classes))
-    if isinstance(inside, jax.core.Tracer):
-        checkify.debug_check(inside, message, label)
-    elif not inside:
-        raise ValueError(message.format(label))
 
 
 @dataclasses.dataclass

@@ -9,12 +9,8 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from jdiff.networks.conditioning import (
-    Condition,
-    Conditioning,
-    check_label,
-    sinusoidal,
-)
+from jdiff.checks import check_label
+from jdiff.networks.conditioning import Condition, Conditioning, sinusoidal
 
 
 @dataclasses.dataclass
