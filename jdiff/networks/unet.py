@@ -10,6 +10,7 @@ activations are [H, W, B, C], so a convolution is a few plain matrix products
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import chex
 import haiku as hk
@@ -69,18 +70,38 @@ class ScaleShiftNorm(hk.Module):
         return (x * scale[None, None] + shift[None, None]).astype(dtype)
 
 
+class Grid(NamedTuple):
+    """What examples are to a UNet: `IMAGES` here, `SERIES` in `unet1d`.
+
+    Attributes:
+        conv: module of a convolution of [H, W, B, C] over three neighbours each way.
+        to_patches: [H, W, B, C] -> patches at half resolution, with their size times C.
+        from_patches: its inverse.
+        patch_size: 4 for 2 x 2 pixels.
+    """
+
+    conv: type[Any]
+    to_patches: Callable[[jax.Array], jax.Array]
+    from_patches: Callable[[jax.Array], jax.Array]
+    patch_size: int
+
+
+IMAGES = Grid(Conv2D, _to_patches, _from_patches, 4)
+
+
 @dataclasses.dataclass
 class ResidualBlock(hk.Module):
-    """x + Conv(silu(Norm(Conv(silu(Norm(x, c)), c)))), both 3 x 3 (Ho et al. 2020)."""
+    """x + Conv(silu(Norm(Conv(silu(Norm(x, c)), c)))), over 3 x 3 (Ho et al. 2020)."""
 
+    grid: Grid = IMAGES
     name: str | None = None
 
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         num_channels = x.shape[-1]
         h = jax.nn.silu(ScaleShiftNorm()(x, condition))
-        h = Conv2D(num_channels)(h)
+        h = self.grid.conv(num_channels)(h)
         h = jax.nn.silu(ScaleShiftNorm()(h, condition))
-        h = Conv2D(num_channels, w_init=_zeros())(h)
+        h = self.grid.conv(num_channels, w_init=_zeros())(h)
         return _materialise(x + h)
 
 
@@ -121,6 +142,7 @@ class UNet(hk.Module):
         dtype: of the arithmetic in the levels, such as bfloat16, with float32 weights;
             None takes that of the input. Conditioning, moments, softmax and the last
             convolution remain in float32.
+        grid: of images or of series.
     """
 
     num_classes: int
@@ -129,6 +151,7 @@ class UNet(hk.Module):
     num_levels: int = 2
     remat: bool = False
     dtype: jax.typing.DTypeLike | None = None
+    grid: Grid = IMAGES
     name: str | None = None
 
     def __call__(
@@ -150,12 +173,13 @@ class UNet(hk.Module):
             param_dtype=x_t.dtype, compute_dtype=dtype, output_dtype=dtype
         )
         push_policy = hk.mixed_precision.push_policy
-        with push_policy(Conv2D, policy), push_policy(hk.Linear, policy):
-            x = self._levels(_to_patches(x_t.transpose(1, 2, 0, 3)), condition)
+        conv, to_patches, from_patches, patch_size = self.grid
+        with push_policy(conv, policy), push_policy(hk.Linear, policy):
+            x = self._levels(to_patches(x_t.transpose(1, 2, 0, 3)), condition)
         x = x.astype(x_t.dtype)
         x = jax.nn.silu(ScaleShiftNorm()(x, condition))
-        x = Conv2D(4 * x_t.shape[-1], w_init=_zeros())(x)
-        return _from_patches(x).transpose(2, 0, 1, 3)
+        x = conv(patch_size * x_t.shape[-1], w_init=_zeros())(x)
+        return from_patches(x).transpose(2, 0, 1, 3)
 
     def _check_sizes(self, height: int, width: int) -> None:
         if not 1 <= self.num_levels <= _MAX_LEVELS:
@@ -163,7 +187,7 @@ class UNet(hk.Module):
                 f"num_levels must be in [1, {_MAX_LEVELS}], got {self.num_levels}."
             )
         divisor = 2**self.num_levels
-        if height % divisor or width % divisor:
+        if height % divisor or (self.grid == IMAGES and width % divisor):
             raise ValueError(
                 f"height and width must be divisible by {divisor}, "
                 f"got {height} x {width}."
@@ -176,18 +200,19 @@ class UNet(hk.Module):
     @hk.transparent
     def _levels(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         """[H / 2, W / 2, B, 4 C] -> [H / 2, W / 2, B, num_channels]."""
-        x = Conv2D(self.num_channels)(x)
+        conv, to_patches, from_patches, patch_size = self.grid
+        x = conv(self.num_channels)(x)
         skips = []
         for level in range(1, self.num_levels):
             x = self._one_side(level, x, condition)
             skips.append(x)
-            x = hk.Linear((level + 1) * self.num_channels)(_materialise(_to_patches(x)))
+            x = hk.Linear((level + 1) * self.num_channels)(_materialise(to_patches(x)))
         x = self._blocks(2 * self.num_blocks, x, condition)
         x = self._apply(SelfAttention(), x, condition)
         x = self._blocks(2 * self.num_blocks, x, condition)
         for level in reversed(range(1, self.num_levels)):
-            x = hk.Linear(4 * level * self.num_channels)(x)
-            x = _materialise(_from_patches(_materialise(x)) + skips.pop())
+            x = hk.Linear(patch_size * level * self.num_channels)(x)
+            x = _materialise(from_patches(_materialise(x)) + skips.pop())
             x = self._one_side(level, x, condition)
         return x
 
@@ -201,7 +226,7 @@ class UNet(hk.Module):
     @hk.transparent
     def _blocks(self, num: int, x: jax.Array, condition: jax.Array) -> jax.Array:
         for _ in range(num):
-            x = self._apply(ResidualBlock(), x, condition)
+            x = self._apply(ResidualBlock(self.grid), x, condition)
         return x
 
     @hk.transparent

@@ -148,9 +148,7 @@ def test_bfloat16_is_for_products_and_never_unasked():
 
 def shapes_for(network, image_shape):
     return jax.eval_shape(
-        functools.partial(
-            jdiff.models.init_params, network=network, image_shape=image_shape
-        ),
+        functools.partial(jdiff.models.init_params, network=network, shape=image_shape),
         KEY,
     )
 
