@@ -1,8 +1,8 @@
 """jdiff: denoising diffusion as pure functions in JAX.
 
 Here are the names of the core (`jdiff.core` lists them), the rooms (`jdiff.networks`,
-`jdiff.data`, ...) and the verbs (`load_model`, `generate`, `write`). All are imported
-on first use, so nobody waits for, or installs, what they do not use. The core needs
+`jdiff.data`, ...) and the verbs (`load_model`, `fit`, `generate`, `write`), imported on
+first use, so nobody waits for, or installs, what they do not use. The core needs
 jax, numpy and chex.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jdiff import storage as storage
     from jdiff.core import *  # noqa: F403
     from jdiff.models import load_model as load_model
+    from jdiff.models.fit import fit as fit
     from jdiff.models.generate import generate as generate
     from jdiff.writing import write as write
 
@@ -29,7 +30,8 @@ __version__ = "0.1.0"
 
 _ROOMS = ["closed_form", "data", "evaluation", "extensions", "handwriting", "images"]
 _ROOMS += ["likelihood", "models", "networks", "storage"]
-_VERBS = {"generate": "models", "load_model": "models", "write": "writing"}
+_VERBS = {"fit": "models", "generate": "models", "load_model": "models"}
+_VERBS |= {"write": "writing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,10 +8,13 @@ more is guided. `clip_x_0` comes last. For instance
     guided = clip_x_0(rescale_guidance(guided, letter))
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
 from jdiff.sampling import Denoiser
+from jdiff.schedules import Schedule
 
 
 def guide(
@@ -67,6 +70,47 @@ def guide_interval(
     return lambda x_t, t: jax.lax.cond(
         (first <= t) & (t <= last), guided, conditional, x_t, t
     )
+
+
+def guide_by(
+    denoise: Denoiser,
+    schedule: Schedule,
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
+    scale: jax.typing.ArrayLike = 1.0,
+) -> Denoiser:
+    """Returns the denoiser guided by a loss of x_0 (Chung et al. 2023, DPS, Eq. 10-11).
+
+    x_0 = D - scale sigma_t^2 / alpha_t grad_(x_t) loss(D, t),  D = denoise(x_t, t)
+
+    For inverse problems, y = A x_0 + n: where loss(D, t) = -log p(y | x_t), up to a
+    constant, and scale = 1, it is the denoiser of p(x_0 | y), because that gradient is
+    the difference of their scores. For n ~ N(0, std^2 I) and x_0 within r of D,
+
+    loss = |y - A D|^2 / (2 (std^2 + r^2)),  r^2 = sigma_t^2 / (alpha_t^2 + sigma_t^2)
+
+    (Song et al. 2023b, Eq. 7), which is exact if the data are N(0, I) and A has
+    orthonormal rows. Chung et al. have r = 0, with a scale of its own for each problem,
+    and subtract after the step of `ddpm`.
+    Where alpha_t = 0, x_t tells nothing of x_0 and nothing is added.
+
+    Args:
+        denoise: (x_t, t) -> x_0, differentiable, so not clipped.
+        schedule: float32[T + 1] tables.
+        loss: (x_0, t) -> scalar.
+        scale: strength, >= 0.
+    """
+
+    def guided(x_t, t):
+        def of_estimate(x_t):
+            x_0 = denoise(x_t, t)
+            return loss(x_0, t), x_0
+
+        gradient, x_0 = jax.grad(of_estimate, has_aux=True)(x_t)
+        alpha, sigma = schedule.alpha[t], schedule.sigma[t]
+        factor = jnp.where(alpha > 0, sigma**2 / jnp.where(alpha > 0, alpha, 1.0), 0.0)
+        return x_0 - scale * factor * gradient
+
+    return guided
 
 
 def rescale_guidance(

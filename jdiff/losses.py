@@ -1,4 +1,4 @@
-"""Distances of one example, weights of steps, and the loss of a batch.
+"""Distances of one example, weights and distributions of steps, the loss of a batch.
 
     L = E_{x_0, t, eps} [ w_t  d(network(x_t, lambda_t, y), target) ]        (8)
 
@@ -19,6 +19,7 @@ from jdiff.schedules import Schedule, log_snr
 
 Distance = Callable[[jax.Array, jax.Array], jax.Array]
 Weight = Callable[[Schedule, Prediction, jax.Array], jax.Array]
+DrawSteps = Callable[[jax.Array, Schedule], jax.Array]
 
 
 def l2_loss(output: jax.Array, target: jax.Array) -> jax.Array:
@@ -117,6 +118,57 @@ def edm_weight(
     return 1.0 / sigma_data**2 + snr
 
 
+def uniform_steps(keys: jax.Array, schedule: Schedule) -> jax.Array:
+    """Returns steps of a batch, each uniform on 1 .. T (Ho et al. 2020, Alg. 1).
+
+    Args:
+        keys: random keys [B].
+        schedule: float32[T + 1] tables.
+    """
+    num = len(schedule.alpha)
+    return jax.vmap(lambda key: jax.random.randint(key, (), 1, num))(keys)
+
+
+def low_discrepancy_steps(keys: jax.Array, schedule: Schedule) -> jax.Array:
+    """Returns steps of a batch, evenly spread over 1 .. T (Kingma et al. 2021, I.1).
+
+    t_i = 1 + floor(T u_i),  u_i = (u_0 + i / B) mod 1,  u_0 ~ U(0, 1)
+
+    Each is uniform, and the mean over a batch varies less. u_0 is drawn from key 0.
+    """
+    u = (jax.random.uniform(keys[0]) + jnp.arange(len(keys)) / len(keys)) % 1.0
+    return _step_at(u, schedule)
+
+
+def logit_normal_steps(
+    keys: jax.Array, schedule: Schedule, mean: float = 0.0, std: float = 1.0
+) -> jax.Array:
+    """Returns steps of a batch, most of them in the middle (Esser et al. 2024, Eq. 19).
+
+    t = 1 + floor(T u),  log(u / (1 - u)) ~ N(mean, std^2)
+    """
+    n = jax.vmap(jax.random.normal)(keys)
+    return _step_at(jax.nn.sigmoid(mean + std * n), schedule)
+
+
+def log_normal_steps(
+    keys: jax.Array, schedule: Schedule, mean: float = -1.2, std: float = 1.2
+) -> jax.Array:
+    """Returns steps of a batch, log-normal in sigma (Karras et al. 2022, Table 1).
+
+    log(sigma_t / alpha_t) ~ N(mean, std^2), to the nearest step of the schedule
+    """
+    levels = -0.5 * log_snr(schedule, jnp.arange(1, len(schedule.alpha)))
+    n = mean + std * jax.vmap(jax.random.normal)(keys)
+    return 1 + jnp.searchsorted(0.5 * (levels[1:] + levels[:-1]), n)
+
+
+def _step_at(u: jax.Array, schedule: Schedule) -> jax.Array:
+    """Returns 1 + floor(T u); u = 1, to which float32 rounds, is the last step."""
+    last = len(schedule.alpha) - 1
+    return jnp.minimum(1 + (last * u).astype(jnp.int32), last)
+
+
 def make_diffusion_loss(
     apply: Callable[..., jax.Array],
     schedule: Schedule,
@@ -125,6 +177,7 @@ def make_diffusion_loss(
     label_dropout: float = 0.0,
     distance: Distance = l2_loss,
     weight: Weight = uniform_weight,
+    steps: DrawSteps = uniform_steps,
     num_noise_levels: int = 0,
 ) -> Callable:
     """Returns the loss of Eq. 8 over a batch: (params, key, batch) -> (loss, metrics).
@@ -134,8 +187,9 @@ def make_diffusion_loss(
     one call, which keeps the weight gradients of its convolutions batched.
 
     Args:
-        apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...].
-        schedule: float32[T + 1] tables; steps are drawn uniformly from 1 .. T.
+        apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output [B, ...]; if
+            batch.label is None, (params, x_t, log_snr) -> output.
+        schedule: float32[T + 1] tables.
         prediction: what the network predicts.
         null_label: the label that means "no condition", usually num_classes; a pytree
             where labels are pytrees, such as `jdiff.networks.Condition`.
@@ -143,6 +197,9 @@ def make_diffusion_loss(
             trains the unconditional network for guidance (Ho & Salimans 2022, Alg. 1).
         distance: (output, target) -> scalar, of one example.
         weight: (schedule, prediction, t) -> scalar.
+        steps: (keys [B], schedule) -> int[B] in [1, T], the distribution of t. With
+            `log_normal_steps`, `precondition` and `edm_weight` the loss is that of
+            Karras et al. 2022.
         num_noise_levels: equal parts of 1 .. T, from least noise to most, for which
             metrics["noise_levels"] holds the result of `sum_by_noise_level`; 0 for
             none.
@@ -160,20 +217,25 @@ def make_diffusion_loss(
         raise ValueError("label_dropout needs a null_label, got None.")
     num_steps = len(schedule.alpha) - 1
 
-    def corrupt(key, x_0, label):
-        key_t, key_eps, key_label = jax.random.split(key, 3)
-        t = jax.random.randint(key_t, (), 1, num_steps + 1)
+    def corrupt(keys, t, x_0, label):
+        _, key_eps, key_label = keys
         eps = jax.random.normal(key_eps, x_0.shape, x_0.dtype)
         if label_dropout:
             drop = jax.random.bernoulli(key_label, label_dropout)
             label = jax.tree.map(functools.partial(jnp.where, drop), null_label, label)
         x_t = q_sample(schedule, x_0, t, eps)
-        return x_t, t, label, prediction.target(schedule, x_0, eps, t)
+        return x_t, label, prediction.target(schedule, x_0, eps, t)
 
     def loss_fn(params, key, batch):
-        keys = jax.random.split(key, len(batch.x))
-        x_t, t, label, target = jax.vmap(corrupt)(keys, batch.x, batch.label)
-        output = apply(params, x_t, log_snr(schedule, t), label)
+        if label_dropout and batch.label is None:
+            raise ValueError("label_dropout must be 0 for a batch without labels.")
+        keys = jax.vmap(lambda key: jax.random.split(key, 3))(
+            jax.random.split(key, len(batch.x))
+        )
+        t = steps(keys[:, 0], schedule)
+        x_t, label, target = jax.vmap(corrupt)(keys, t, batch.x, batch.label)
+        condition = () if label is None else (label,)
+        output = apply(params, x_t, log_snr(schedule, t), *condition)
         errors = jax.vmap(distance)(output, target)
         losses = jax.vmap(lambda t: weight(schedule, prediction, t))(t) * errors
         metrics = {"loss": jnp.mean(losses)}

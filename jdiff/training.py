@@ -21,11 +21,11 @@ class Batch(NamedTuple):
     Attributes:
         x: float[B, ...], such as images float[B, H, W, C] in [-1, 1].
         label: int[B], or another pytree that the network takes, such as
-            `jdiff.networks.Condition`.
+            `jdiff.networks.Condition`; None for a network without labels.
     """
 
     x: jax.Array
-    label: Any
+    label: Any = None
 
 
 class TrainState(NamedTuple):

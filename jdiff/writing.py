@@ -188,7 +188,7 @@ def _write_glyphs(
 ) -> Page:
     """Returns the page of a model of images."""
     labels = _encode(text, model)
-    batches = models.generate(
+    batches = models.generate_batches(
         sampling.key,
         model,
         labels,
@@ -297,8 +297,8 @@ def _check_no_style(given: tuple[float | None, ...], style_seed: int | None) -> 
 
 def _encode(text: str, model: models.Model) -> np.ndarray:
     """Returns the labels of a text, int[N], if the model can write it."""
-    if model.image_shape[2] != 1:
-        raise ValueError(f"the weights must draw grey images, got {model.image_shape}.")
+    if model.shape[2] != 1:
+        raise ValueError(f"the weights must draw grey images, got {model.shape}.")
     if not isinstance(model.classes, str):
         got = ", ".join(model.classes[:5])
         raise ValueError(f"the weights must draw characters, to write, got {got}.")

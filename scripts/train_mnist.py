@@ -74,8 +74,7 @@ def train(key: jax.Array, model: jdiff.models.Model, dataset, minutes: float) ->
 def draw(key: jax.Array, model: jdiff.models.Model, num_each: int) -> np.ndarray:
     """Returns a sheet with a row of samples for each class, uint8[H, W]."""
     labels = np.repeat(np.arange(len(model.classes)), num_each)
-    batches = jdiff.generate(key, model, labels, num_steps=20, with_path=False)
-    samples = np.concatenate([batch.x_0 for batch in batches])
+    samples = jdiff.generate(key, model, labels, num_steps=20).x_0
     sheet = jdiff.images.tile(jdiff.images.to_uint8(samples), num_each)
     return jdiff.images.on_paper(sheet)
 

@@ -47,7 +47,7 @@ def shapes_of(network, size, num_channels=3):
     init = functools.partial(
         jdiff.models.init_params,
         network=network,
-        image_shape=(size, size, num_channels),
+        shape=(size, size, num_channels),
     )
     return jax.eval_shape(init, jax.random.key(0))
 

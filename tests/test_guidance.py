@@ -17,6 +17,66 @@ def test_guidance_scale_0_is_unconditional_and_1_conditional(scale, expected):
     np.testing.assert_array_equal(guided(jnp.ones(3), 1), np.full(3, expected))
 
 
+# Guidance by a loss: y = (x_0)_1 + 0.3 n of correlated Gaussian data.
+
+NORMAL = jdiff.closed_form.gaussian.from_covariance(
+    jnp.array([0.5, -0.2]), jnp.array([[1.0, 0.6], [0.6, 0.8]])
+)
+Y, STD = 1.4, 0.3
+# Conditioning of Gaussians: gain = C a / (a C a + std^2), a = (1, 0).
+GAIN = np.array([1.0, 0.6]) / (1.0 + STD**2)
+POSTERIOR_MEAN = np.array([0.5, -0.2]) + GAIN * (Y - 0.5)
+POSTERIOR_COVARIANCE = np.array([[1.0, 0.6], [0.6, 0.8]]) - np.outer(GAIN, [1.0, 0.6])
+
+
+def guided_by_y(schedule):
+    """The denoiser of NORMAL, guided by the exact -log p(y | x_t)."""
+
+    def loss(x_0, t):
+        covariance = jnp.array([[1.0, 0.6], [0.6, 0.8]])
+        alpha, sigma = schedule.alpha[t], schedule.sigma[t]
+        total = alpha**2 * covariance + sigma**2 * jnp.eye(2)
+        seen = alpha * covariance @ jnp.linalg.inv(total) @ (alpha * covariance)
+        variance = STD**2 + (covariance - seen)[0, 0]
+        return jnp.square(Y - x_0[0]) / (2 * variance)
+
+    denoise = jdiff.closed_form.gaussian.denoiser(NORMAL, schedule)
+    return jdiff.guide_by(denoise, schedule, loss)
+
+
+@pytest.mark.parametrize("t", [1, 12, 25, T - 1])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_guidance_by_the_likelihood_is_the_denoiser_of_the_posterior(name, t):
+    schedule, x_t = SCHEDULES[name], jnp.array([1.1, -0.7])
+    posterior = jdiff.closed_form.gaussian.from_covariance(
+        jnp.asarray(POSTERIOR_MEAN, jnp.float32),
+        jnp.asarray(POSTERIOR_COVARIANCE, jnp.float32),
+    )
+    expected = jdiff.closed_form.gaussian.denoiser(posterior, schedule)(x_t, t)
+    got = guided_by_y(schedule)(x_t, t)
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_samples_guided_by_the_likelihood_are_of_the_posterior():
+    schedule = jdiff.cosine_schedule(200)
+    denoise, times = guided_by_y(schedule), jdiff.timesteps(schedule, 100)
+
+    def draw(key):
+        return jdiff.sample(key, denoise, jdiff.ddpm(schedule), times, (2,)).x_0
+
+    samples = jax.jit(jax.vmap(draw))(jax.random.split(jax.random.key(0), 4000))
+    error = 5 / np.sqrt(4000)
+    np.testing.assert_allclose(samples.mean(0), POSTERIOR_MEAN, atol=error)
+    covariance = np.cov(samples.T)
+    np.testing.assert_allclose(covariance, POSTERIOR_COVARIANCE, atol=2 * error)
+
+
+def test_nothing_is_added_where_no_signal_is_left():
+    schedule, x_t = SCHEDULES["flow"], jnp.array([1.1, -0.7])
+    unguided = jdiff.closed_form.gaussian.denoiser(NORMAL, schedule)(x_t, T)
+    np.testing.assert_array_equal(guided_by_y(schedule)(x_t, T), unguided)
+
+
 @pytest.mark.parametrize("name", TARGETS)
 def test_guiding_the_output_of_the_network_is_guiding_x_0(name):
     schedule, prediction, t = SCHEDULES["linear"], TARGETS[name], 20

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import statistics
 
 import jax
 import jax.numpy as jnp
@@ -220,6 +221,99 @@ def test_steps_are_uniform_on_1_to_T():
     assert np.abs(counts[1:] - 400).max() < 5 * math.sqrt(4000 * 0.1 * 0.9)
 
 
+# Other distributions of steps.
+
+KEYS = jax.random.split(jax.random.key(7), 20_000)
+
+
+def test_steps_of_low_discrepancy_visit_each_step_alike():
+    schedule = jdiff.flow_schedule(16)
+    draw = jax.jit(lambda keys: jdiff.low_discrepancy_steps(keys, schedule))
+    for size, times in ((16, 1), (64, 4)):
+        t = draw(jax.random.split(jax.random.key(size), size))
+        np.testing.assert_array_equal(np.bincount(t, minlength=17)[1:], times)
+    # Each is uniform: u_0 is drawn anew for each batch.
+    first = jax.vmap(draw)(KEYS[:4000].reshape(1000, 4))[:, 0]
+    counts = np.bincount(first, minlength=17)
+    spread = math.sqrt(1000 * (1 / 16) * (15 / 16))
+    assert counts[0] == 0 and np.abs(counts[1:] - 1000 / 16).max() < 5 * spread
+
+
+def fraction_below(samples, bound):
+    """Fraction of samples that are at most a bound, and its standard error times 5."""
+    return np.mean(np.asarray(samples) <= bound), 5 * 0.5 / math.sqrt(len(samples))
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.8])
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+def test_steps_are_logit_normal(mean, quantile):
+    # Esser et al. 2024, Eq. 19: logit(u) ~ N(m, s^2).
+    normal = statistics.NormalDist(mean, 1.5)
+    t = jdiff.logit_normal_steps(KEYS, COSINE, mean, 1.5)
+    assert 1 <= t.min() and t.max() <= 1000
+    bound = 1000 / (1 + math.exp(-normal.inv_cdf(quantile)))
+    got, error = fraction_below(t, round(bound))
+    assert got == pytest.approx(quantile, abs=error + 1e-3)
+
+
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("schedule", [COSINE, jdiff.karras_schedule(1000)])
+def test_steps_are_log_normal_in_the_noise_level(schedule, quantile):
+    # Karras et al. 2022, Table 1: ln(sigma) ~ N(-1.2, 1.2^2).
+    t = jdiff.log_normal_steps(KEYS, schedule)
+    noise_level = np.asarray(schedule.sigma / schedule.alpha)[t]
+    bound = math.exp(statistics.NormalDist(-1.2, 1.2).inv_cdf(quantile))
+    got, error = fraction_below(noise_level, bound)
+    assert got == pytest.approx(quantile, abs=error + 4e-3)  # and the grid's
+
+
+def test_the_loss_of_karras_et_al_is_their_equation_8():
+    """E[lambda c_out^2 |F(c_in (y + n)) - (y - c_skip (y + n)) / c_out|^2]."""
+    sigma_data, y = 0.6, np.linspace(-1, 1, 512, dtype=np.float32)[:, None]
+    seen = []
+
+    def network(params, x, log_snr):
+        seen.extend([np.asarray(x, np.float64), np.asarray(log_snr, np.float64)])
+        return jnp.tanh(2.0 * x)
+
+    loss_fn = jdiff.make_diffusion_loss(
+        jdiff.precondition(network, sigma_data),
+        jdiff.karras_schedule(1000),
+        jdiff.PREDICT_X_0,
+        weight=functools.partial(jdiff.edm_weight, sigma_data=sigma_data),
+        steps=jdiff.log_normal_steps,
+    )
+    loss, _ = loss_fn(None, jax.random.key(0), jdiff.Batch(jnp.asarray(y)))
+    scaled, log_snr = seen
+    sigma = np.exp(-0.5 * log_snr)[:, None]
+    total = sigma**2 + sigma_data**2
+    noisy = scaled * np.sqrt(total)  # c_in = 1 / sqrt(total)
+    c_skip, c_out = sigma_data**2 / total, sigma * sigma_data / np.sqrt(total)
+    weight = total / (sigma * sigma_data) ** 2
+    error = np.tanh(2.0 * scaled) - (y - c_skip * noisy) / c_out
+    assert loss == pytest.approx(np.mean(weight * c_out**2 * error**2), rel=1e-3)
+    # n is noise of that sigma, and ln(sigma) ~ N(-1.2, 1.2^2).
+    assert np.std((noisy - y) / sigma) == pytest.approx(1, rel=5 / math.sqrt(1024))
+    assert np.log(sigma).mean() == pytest.approx(-1.2, abs=5 * 1.2 / math.sqrt(512))
+
+
+def test_the_steps_may_be_any_function_of_keys():
+    seen = []
+
+    def apply(params, x_t, log_snr):
+        seen.append(log_snr)
+        return x_t
+
+    loss_fn = jdiff.make_diffusion_loss(
+        apply,
+        FLOW,
+        jdiff.PREDICT_V,
+        steps=lambda keys, schedule: jnp.full(len(keys), 7),
+    )
+    loss_fn(None, jax.random.key(0), jdiff.Batch(jnp.ones((5, 2))))
+    np.testing.assert_array_equal(seen[0], jnp.full(5, jdiff.log_snr(FLOW, 7)))
+
+
 def test_network_sees_data_under_standard_normal_noise_of_its_log_snr():
     x_t, log_snr, _ = seen_by_the_network()
     eps, _ = noise_seen(x_t, log_snr)
@@ -285,6 +379,9 @@ def test_predictions_that_do_not_determine_x_0_at_T_are_refused(prediction):
 def test_label_dropout_without_a_null_label_is_refused():
     with pytest.raises(ValueError, match="needs a null_label"):
         jdiff.make_diffusion_loss(None, COSINE, jdiff.PREDICT_EPS, label_dropout=0.1)
+    loss_fn = jdiff.make_diffusion_loss(None, COSINE, jdiff.PREDICT_V, 10, 0.1)
+    with pytest.raises(ValueError, match="must be 0 for a batch without labels"):
+        loss_fn(None, jax.random.key(0), jdiff.Batch(jnp.ones((5, 2))))
 
 
 # The weight of the variational bound.

@@ -25,12 +25,8 @@ def draw(model, text, seed):
     """Glyphs uint8[N, 28, 28] as `jdiff write --seed` draws them."""
     labels = jdiff.handwriting.encode(text, model.classes)
     style = jdiff.handwriting.draw_style(seed)
-    batches = jdiff.generate(
-        jax.random.key(seed), model, labels, style=style, with_path=False
-    )
-    return jdiff.images.to_uint8(np.concatenate([batch.x_0 for batch in batches]))[
-        ..., 0
-    ]
+    x_0 = jdiff.generate(jax.random.key(seed), model, labels, style=style).x_0
+    return jdiff.images.to_uint8(x_0)[..., 0]
 
 
 def test_python_writes_what_the_command_writes(tmp_path):

@@ -102,7 +102,7 @@ def _read_samples(path: Path) -> Any:
 
 def _image_shape(model: Any) -> tuple[int, int, int]:
     """Returns (H, W, C) of the images that are judged, (28, 28, 1) of strokes."""
-    return getattr(model, "image_shape", (28, 28, 1))
+    return getattr(model, "shape", (28, 28, 1))
 
 
 def _blank_samples(args: argparse.Namespace, model: Any, train: Any) -> Any:

@@ -120,7 +120,7 @@ def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
 
     from jdiff import images, models
 
-    batches = models.generate(
+    batches = models.generate_batches(
         jax.random.key(args.seed),
         model,
         labels,
@@ -128,11 +128,10 @@ def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
         args.guidance,
         solver_of(args),
         grid_of(args),
-        with_path=False,
     )
-    pixel = 0 if model.image_shape[2] == 1 else slice(None)
+    pixel = 0 if model.shape[2] == 1 else slice(None)
     # Not a list that is joined, which would take twice the memory.
-    drawn, done = np.empty((len(labels), *model.image_shape), np.uint8)[..., pixel], 0
+    drawn, done = np.empty((len(labels), *model.shape), np.uint8)[..., pixel], 0
     for batch in show_progress(batches, len(labels)):
         some = images.to_uint8(batch.x_0[..., pixel])
         drawn[done : done + len(some)] = some

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
         _sample_strokes(args, model, labels, out)
     else:
         models.check_no_strokes(neatness=args.neatness, draws=args.draws)
-        options.check_num(args, model.image_shape, len(labels), most)
+        options.check_num(args, model.shape, len(labels), most)
         _sample_images(args, model, np.repeat(labels, args.num), out)
 
 

@@ -10,8 +10,10 @@ from jdiff.models.autoencoders import make_affine as make_affine
 from jdiff.models.autoencoders import make_conv_vae as make_conv_vae
 from jdiff.models.autoencoders import make_vae as make_vae
 from jdiff.models.autoencoders import standardized as standardized
+from jdiff.models.fit import fit as fit
 from jdiff.models.generate import default_solver as default_solver
 from jdiff.models.generate import generate as generate
+from jdiff.models.generate import generate_batches as generate_batches
 from jdiff.models.model import PREDICTIONS as PREDICTIONS
 from jdiff.models.model import SCHEDULES as SCHEDULES
 from jdiff.models.model import SHIPPED as SHIPPED

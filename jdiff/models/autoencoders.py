@@ -172,6 +172,12 @@ def standardized(autoencoder: Autoencoder) -> Autoencoder:
     return autoencoder._replace(init=init, encode=encode, decode=decode)
 
 
+@functools.cache
+def image_decoder(autoencoder: Autoencoder) -> Callable[[Params, jax.Array], jax.Array]:
+    """Returns (params, z) -> image float[H, W, C] in [-1, 1], the decoder's mean."""
+    return lambda params, z: jnp.clip(autoencoder.decode(params, z).mean, -1.0, 1.0)
+
+
 def aggregate_posterior(mean: np.ndarray, variance: np.ndarray) -> Params:
     """Returns mean and standard deviation of the latents of all images together.
 

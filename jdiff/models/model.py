@@ -44,22 +44,22 @@ MAX_FEW_STEPS = 4  # that distilled weights are for
 
 
 class Model(NamedTuple):
-    """A trained class-conditional image model.
+    """A trained model of images, series or points.
 
     Attributes:
-        apply: (params, x_t [B, H, W, C], log_snr [B], label [B]) -> output; of latents
-            x_t [B, L], if there are latents.
-        params: the weights.
+        apply: (params, x_t [B, ...], log_snr [B], label [B]) -> output.
+        params: the weights, and what `decode` needs.
         schedule: the path it was trained on.
         prediction: what the output is.
         classes: classes[k] is what label k stands for, a character or, in a tuple, a
-            name; len(classes) is the null label.
-        image_shape: (H, W, C).
+            name; len(classes) is the null label. Empty for a model without labels.
+        shape: of one example: (H, W, C), (L, C) or (D,).
         has_null: whether the network knows the null label, so that it can be guided.
         distilled: whether the network sees the end of a path from anywhere on it, so
             that `consistency` is the only solver for it.
-        autoencoder: decodes latents to images, for a model of latents; params hold its
-            weights, too.
+        latent_shape: of what is diffused in place of an example; None if it is itself.
+        decode: (params, x) -> the example, if something else is diffused, such as
+            latents or standardised points.
         has_style: whether the network takes a `Condition`, label and style, for label.
         guidance: the default scale of guidance; unused without a null label.
     """
@@ -69,10 +69,11 @@ class Model(NamedTuple):
     schedule: schedules.Schedule
     prediction: diffusion.Prediction
     classes: str | tuple[str, ...]
-    image_shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     has_null: bool = True
     distilled: bool = False
-    autoencoder: autoencoders.Autoencoder | None = None
+    latent_shape: tuple[int, ...] | None = None
+    decode: Callable[[Any, jax.Array], jax.Array] | None = None
     has_style: bool = False
     guidance: float = 2.0
 
@@ -117,7 +118,7 @@ def denoiser(
     >>> import jax, jdiff
     >>> model = jdiff.load_model("unet")
     >>> denoise = jdiff.models.denoiser(model, model.classes.index("g"))
-    >>> jax.jit(denoise)(jax.numpy.zeros(model.image_shape), 500).shape
+    >>> jax.jit(denoise)(jax.numpy.zeros(model.shape), 500).shape
     (28, 28, 1)
     """
     null = len(model.classes)
@@ -141,11 +142,11 @@ def denoiser(
 def init_params(
     key: jax.Array,
     network: hk.Transformed,
-    image_shape: Sequence[int],
+    shape: Sequence[int],
     has_style: bool = False,
 ) -> Any:
-    """Returns fresh weights of a network for images [H, W, C] or points [D]."""
-    x_t = jnp.zeros((1, *image_shape))
+    """Returns fresh weights of a network for examples of a shape, (H, W, C) or (D,)."""
+    x_t = jnp.zeros((1, *shape))
     label: Any = jnp.zeros(1, jnp.int32)
     if has_style:
         label = Condition(label, jnp.zeros((1, len(STYLES))))
@@ -170,7 +171,11 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
         # JSON knows no tuples; a list could not be an argument of a compiled function.
         chars = chars if isinstance(chars, str) else tuple(chars)
         distilled = bool(description.get("distilled", False))
-        has_latents = "autoencoder" in description
+        latents: dict[str, Any] = {}
+        if "autoencoder" in description:
+            autoencoder = autoencoders.build_autoencoder(description)
+            latents["latent_shape"] = (autoencoder.num_latents,)
+            latents["decode"] = autoencoders.image_decoder(autoencoder)
         schedule = SCHEDULES[description["schedule"]](description["num_steps"])
         return Model(
             _make_network(description).apply,
@@ -181,11 +186,9 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
             tuple(description["image_shape"]),
             has_null=not distilled,
             distilled=distilled,
-            autoencoder=autoencoders.build_autoencoder(description)
-            if has_latents
-            else None,
             has_style=bool(description.get("style", False)),
             guidance=float(description.get("guidance", 2.0)),
+            **latents,
         )
     except (KeyError, TypeError) as error:
         raise storage.WeightsError(

@@ -107,7 +107,9 @@ def teach_images(args: argparse.Namespace) -> Teacher:
         raise ValueError(f"weights must be of a network, got {args.weights}.")
     path = models.SHIPPED.get(args.weights, args.weights)
     description = storage.load_weights(path)[1] | {"distilled": True}
-    models.generate(jax.random.key(0), model, [0], args.teacher_steps, args.guidance)
+    models.generate_batches(
+        jax.random.key(0), model, [0], args.teacher_steps, args.guidance
+    )
     student = models.build_model(description, model.params)
     draw = functools.partial(draw_paths, args, model)
     return Teacher(model, model.params, draw, pictures.result_of(student, description))
@@ -186,12 +188,13 @@ def draw_paths(
     labels = np.tile(np.arange(len(teacher.classes)), args.paths)
     key = jax.random.fold_in(jax.random.key(args.seed), number)
     style = draw_styles(args, len(labels), number) if teacher.has_style else None
-    batches = models.generate(
+    batches = models.generate_batches(
         key,
         teacher,
         labels,
         args.teacher_steps,
         args.guidance,
+        with_path=True,
         style=style,
         decode=False,
     )

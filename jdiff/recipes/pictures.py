@@ -18,7 +18,7 @@ def draw_classes(model: models.Model) -> Iterator[Sample]:
     """
     labels = [k for k in range(min(len(model.classes), 100)) for _ in range(2)]
     num_steps = min(10, len(model.schedule.alpha) - 1)
-    return models.generate(jax.random.key(0), model, labels, num_steps, with_path=False)
+    return models.generate_batches(jax.random.key(0), model, labels, num_steps)
 
 
 def sample_grid(model: models.Model) -> np.ndarray:

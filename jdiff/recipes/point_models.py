@@ -58,7 +58,7 @@ def load_model(path: str) -> tuple[PointModel, dict[str, Any]]:
         raise ValueError(f"weights must be those of `jdiff train points`, got {path}.")
     with storage.reading(path, "weights of points", storage.WeightsError):
         network, model = make_network(description), build_model(description, params)
-        init = functools.partial(models.init_params, network=network, image_shape=(2,))
+        init = functools.partial(models.init_params, network=network, shape=(2,))
         expected = jax.eval_shape(init, jax.random.key(0))
     storage.check_params(params, expected, path)
     return model, description

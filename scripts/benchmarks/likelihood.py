@@ -233,9 +233,9 @@ def inputs(test, model: jdiff.models.Model) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: it does not.
     """
-    if test.images.shape[1:] != model.image_shape:
+    if test.images.shape[1:] != model.shape:
         raise ValueError(
-            f"data must be images of {list(model.image_shape)}, which the model draws, "
+            f"data must be images of {list(model.shape)}, which the model draws, "
             f"got {list(test.images.shape[1:])}."
         )
     unknown = sorted(set(test.classes) - set(model.classes))

@@ -122,7 +122,7 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
             walk = closed_form.analytic_start(walk, model.schedule, normal)
         key = jax.random.fold_in(jax.random.key(0), label)
         denoise = jdiff.clip_x_0(denoise)
-        return jdiff.sample(key, denoise, walk, times, model.image_shape).x_0
+        return jdiff.sample(key, denoise, walk, times, model.shape).x_0
 
     return jax.vmap(one)(jnp.arange(len(network.classes)), normals)
 

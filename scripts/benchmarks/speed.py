@@ -113,14 +113,14 @@ def load_unet(args: argparse.Namespace) -> jdiff.models.Model:
         return model
     shape = (32, 32, 1)  # three levels need sides divisible by 8
     params = jdiff.models.init_params(jax.random.key(0), network, shape)
-    return model._replace(params=params, image_shape=shape)
+    return model._replace(params=params, shape=shape)
 
 
 def unet_training(args: argparse.Namespace) -> Contest:
     """Steps of training of the shipped UNet, with all that `jdiff train unet` does."""
     model = load_unet(args)
     random = np.random.default_rng(0)
-    images = random.integers(0, 256, (2000, *model.image_shape), np.uint8)
+    images = random.integers(0, 256, (2000, *model.shape), np.uint8)
     labels = np.arange(2000) % len(model.classes)
     loss_fn = jdiff.make_diffusion_loss(
         model.apply, model.schedule, model.prediction, len(model.classes), 0.1
@@ -156,7 +156,7 @@ def unet_training(args: argparse.Namespace) -> Contest:
 def unet_denoising(args: argparse.Namespace) -> Contest:
     """Calls of the shipped UNet."""
     model = load_unet(args)
-    x_t = jnp.ones((args.batch_size, *model.image_shape))
+    x_t = jnp.ones((args.batch_size, *model.shape))
     log_snr, label = jnp.zeros(args.batch_size), jnp.zeros(args.batch_size, jnp.int32)
     apply = jax.jit(model.apply)
     inputs = jax.tree.map(jnp.asarray, model.params), x_t, log_snr, label

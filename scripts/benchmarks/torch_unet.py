@@ -172,7 +172,7 @@ def equal_network(model: jdiff.models.Model) -> UNet:
     sizes = description["num_channels"], description["num_blocks"]
     network = load(UNet(len(model.classes), *sizes), model.params)
     network = network.to(memory_format=torch.channels_last)
-    x_t = np.random.default_rng(0).normal(size=(2, *model.image_shape))
+    x_t = np.random.default_rng(0).normal(size=(2, *model.shape))
     x_t, log_snr, label = np.float32(x_t), np.float32([-2, 3]), np.int32([1, 62])
     with jax.default_matmul_precision("highest"):
         ours = np.asarray(model.apply(model.params, x_t, log_snr, label))
@@ -201,7 +201,7 @@ def wait() -> None:
 
 def make_call(network: UNet, model: jdiff.models.Model, batch_size: int, dtype: str):
     """Returns one call of the network without gradients."""
-    x_t = torch.ones(batch_size, 1, *model.image_shape[:2], device=DEVICE)
+    x_t = torch.ones(batch_size, 1, *model.shape[:2], device=DEVICE)
     x_t = x_t.to(memory_format=torch.channels_last)
     log_snr = torch.zeros(batch_size, device=DEVICE)
     inputs = x_t, log_snr, log_snr.long()

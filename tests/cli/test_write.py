@@ -27,7 +27,7 @@ def folder(tmp_path, monkeypatch):
         yield Sample(x_0, path if with_path else path[:, :0])
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(models, "generate", generate)
+    monkeypatch.setattr(models, "generate_batches", generate)
     return tmp_path
 
 
@@ -161,7 +161,7 @@ def test_a_page_too_large_for_all_its_frames_has_fewer_and_the_last(
 def test_bad_options_are_found_before_there_are_glyphs(
     folder, capsys, monkeypatch, argv, says
 ):
-    monkeypatch.setattr(models, "generate", None)
+    monkeypatch.setattr(models, "generate_batches", None)
     fails(capsys, folder, says, *argv)
 
 

@@ -591,8 +591,9 @@ def refuses(folder, monkeypatch, capsys):
         for name in ("read_images", "nearest"):
             monkeypatch.delattr(evaluation.compare, name)
         # What is wrong with its arguments it says on the call; drawing comes later.
-        generate = models.generate
-        monkeypatch.setattr(models, "generate", lambda *a, **k: [generate(*a, **k)][:0])
+        draw = models.generate_batches
+        nothing = lambda *a, **k: [draw(*a, **k)][:0]  # noqa: E731
+        monkeypatch.setattr(models, "generate_batches", nothing)
         before = files_in(folder)
         with pytest.raises(SystemExit) as error:
             main(

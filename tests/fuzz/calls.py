@@ -74,7 +74,7 @@ def call_generate(random: Random, model: models.Model) -> None:
     options[random.choice(sorted(options))] = random.choice([a, [a], [a, b]])
     if random.random() < 0.1:
         options["style"] = [a, b, c, 0.0]
-    jdiff.generate(jax.random.key(0), model, **options)
+    jdiff.models.generate_batches(jax.random.key(0), model, **options)
 
 
 def check_grid(times: np.ndarray) -> None:

@@ -101,7 +101,7 @@ def ask(model: models.Model | models.PenModel) -> None:
         models.generate_strokes(key, model, labels, hand, 1)
     else:
         labels = range(len(model.classes))
-        models.generate(key, model, labels, 1, with_path=False)
+        models.generate_batches(key, model, labels, 1)
 
 
 def try_checkpoints(folder: Path):

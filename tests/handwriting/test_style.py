@@ -190,10 +190,8 @@ def latent_model():
 
 
 def draw_glyphs(model, labels, styles, seed=0):
-    batches = jdiff.generate(
-        jax.random.key(seed), model, labels, style=styles, with_path=False
-    )
-    return jdiff.images.to_uint8(np.concatenate([batch.x_0 for batch in batches]))
+    x_0 = jdiff.generate(jax.random.key(seed), model, labels, style=styles).x_0
+    return jdiff.images.to_uint8(x_0)
 
 
 def test_a_glyph_depends_on_its_own_style_alone():

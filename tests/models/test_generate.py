@@ -23,9 +23,7 @@ def tiny_model():
     """A UNet with weights of which none is 0, so that everything reaches the output."""
     network = jdiff.networks.make_unet(len(CHARS), 16, 1)
     shapes = jax.eval_shape(
-        functools.partial(
-            jdiff.models.init_params, network=network, image_shape=(8, 8, 1)
-        ),
+        functools.partial(jdiff.models.init_params, network=network, shape=(8, 8, 1)),
         KEY,
     )
     rng = np.random.default_rng(0)
@@ -39,10 +37,10 @@ def tiny_model():
 
 
 def generate(labels, **options):
-    """All samples of the labels as one `Sample`."""
+    """All samples of the labels as one `Sample`, with their paths."""
     options = {"num_steps": 3, "batch_size": 4, "model": tiny_model(), **options}
-    batches = list(jdiff.generate(options.pop("key", KEY), labels=labels, **options))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *batches)
+    key = options.pop("key", KEY)
+    return jdiff.generate(key, labels=labels, with_path=True, **options)
 
 
 def written(text, **options):
@@ -75,7 +73,8 @@ def test_steps_are_those_of_the_grid():
         assert (len(schedule.alpha), num_steps) == (21, 5)
         return times
 
-    (batch,) = jdiff.generate(KEY, model, [3], 5, 2.0, jdiff.ddim, grid)
+    options = {"guidance": 2.0, "solver": jdiff.ddim, "grid": grid, "with_path": True}
+    batch = jdiff.generate(KEY, model, [3], 5, **options)
     label = jnp.asarray(3)
 
     def denoiser(label):
@@ -84,15 +83,15 @@ def test_steps_are_those_of_the_grid():
 
     guided = jdiff.guide(denoiser(label), denoiser(len(CHARS)), 2.0)
     key, solver = jax.random.fold_in(KEY, 0), jdiff.ddim(model.schedule)
-    facts = key, jdiff.clip_x_0(guided), solver, times, model.image_shape
+    facts = key, jdiff.clip_x_0(guided), solver, times, model.shape
     path = jax.jit(lambda: jdiff.sample(*facts).path)()
     np.testing.assert_allclose(batch.path[0], path, atol=1e-5)
 
 
 def test_no_batch_is_larger_than_the_batch_size():
     model = tiny_model()
-    sizes = [len(b.x_0) for b in jdiff.generate(KEY, model, [0] * 10, 3, batch_size=4)]
-    assert sizes == [4, 4, 2]
+    batches = jdiff.models.generate_batches(KEY, model, [0] * 10, 3, batch_size=4)
+    assert [len(batch.x_0) for batch in batches] == [4, 4, 2]
 
 
 def test_batch_size_does_not_change_a_glyph():
@@ -108,7 +107,44 @@ def test_batch_size_does_not_change_a_glyph():
 
 
 def test_no_labels_give_no_glyphs():
-    assert list(jdiff.generate(KEY, tiny_model(), [])) == []
+    assert list(jdiff.models.generate_batches(KEY, tiny_model(), [])) == []
+    with pytest.raises(ValueError, match="labels must be at least one"):
+        jdiff.generate(KEY, tiny_model(), [])
+
+
+def test_without_a_path_x_0_is_the_same():
+    x_0, path = jdiff.generate(KEY, tiny_model(), [2, 0], 3, batch_size=4)
+    assert path.size == 0
+    np.testing.assert_allclose(x_0, generate([2, 0]).x_0, atol=1e-5)
+
+
+def test_a_number_of_examples_is_that_many_of_any_class():
+    x_0 = jdiff.generate(KEY, tiny_model(), 5, 3, batch_size=4).x_0
+    expected = generate([len(CHARS)] * 5, guidance=1.0).x_0
+    np.testing.assert_allclose(x_0, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="labels must be a list"):
+        jdiff.generate(KEY, tiny_model()._replace(has_null=False), 5)
+
+
+def test_a_solver_is_taken_as_sample_takes_it():
+    model = tiny_model()
+    x_0 = generate([1, 2], solver=jdiff.ddim(model.schedule)).x_0
+    np.testing.assert_allclose(x_0, generate([1, 2], solver=jdiff.ddim).x_0, atol=1e-5)
+
+
+def test_points_have_no_bounds_and_are_decoded():
+    model = tiny_model()._replace(
+        apply=lambda params, x_t, log_snr, label: jnp.full_like(x_t, 2.27),
+        params={"mean": jnp.array([10.0, 20.0])},
+        prediction=jdiff.PREDICT_X_0,
+        shape=(2,),
+        decode=lambda params, x: params["mean"] + x,
+    )
+    for labels in (3, [0, 1, 2]):
+        x_0 = jdiff.generate(KEY, model, labels, 3).x_0
+        np.testing.assert_allclose(x_0, [[12.27, 22.27]] * 3, rtol=1e-6)
+    raw = jdiff.generate(KEY, model, 3, 3, decode=False).x_0
+    np.testing.assert_allclose(raw, 2.27, rtol=1e-6)
 
 
 def test_equal_labels_give_different_glyphs():
@@ -141,7 +177,7 @@ class Puppet:
         self.labels_seen = []
         self.unconditional = unconditional
         self.model = tiny_model()._replace(
-            apply=self.apply, prediction=jdiff.PREDICT_X_0, image_shape=(4, 4, 1)
+            apply=self.apply, prediction=jdiff.PREDICT_X_0, shape=(4, 4, 1)
         )
 
     def apply(self, params, x_t, log_snr, label):
@@ -190,6 +226,8 @@ def test_another_request_of_as_many_steps_does_not_compile_again():
         ({"guidance": math.inf}, "guidance must be in .* got inf"),
         ({"batch_size": 0}, "batch_size must be an int >= 1, got 0"),
         ({"guidance": 1e30}, r"guidance must be in \[-1000, 1000\], got 1e"),
+        ({"labels": 10**30}, "labels must be at most 10000000, got"),
+        ({"labels": -1}, "labels must be at most 10000000, got -1"),
         ({"labels": [0.7]}, r"labels must be ints \[N\], got float64"),
         ({"labels": [[0, 1]]}, r"labels must be ints \[N\], got int64"),
         ({"labels": [0, 10**30]}, r"labels must be ints \[N\], got object"),
@@ -232,7 +270,8 @@ def peak():
 
 def draw(num):
     labels = np.arange(num) % 62
-    batches = jdiff.generate(jax.random.key(0), model, labels, num_steps=10)
+    key = jax.random.key(0)
+    batches = jdiff.models.generate_batches(key, model, labels, with_path=True)
     return sum(len(batch.x_0) for batch in batches)
 
 schedule, chars = jdiff.cosine_schedule(1000), jdiff.data.EMNIST_CHARS

@@ -77,11 +77,11 @@ def test_few_steps_are_for_distilled_weights(name, num_steps, options, expected)
 
 def test_a_linear_model_is_loaded_as_a_network_that_cannot_be_guided():
     model = jdiff.load_model(jdiff.models.SHIPPED["mixture"])
-    assert model.classes == jdiff.data.EMNIST_CHARS and model.image_shape == (28, 28, 1)
+    assert model.classes == jdiff.data.EMNIST_CHARS and model.shape == (28, 28, 1)
     with pytest.raises(ValueError, match="guidance must be 1"):
         jdiff.generate(KEY, model, [0], guidance=0.0)
     alone, crowd = (
-        next(jdiff.generate(KEY, model, [7] * num, num_steps=3, batch_size=20)).x_0
+        jdiff.generate(KEY, model, [7] * num, num_steps=3, batch_size=20).x_0
         for num in (1, 20)
     )
     np.testing.assert_array_equal(crowd[0], alone[0])

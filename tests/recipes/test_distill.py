@@ -45,7 +45,7 @@ def test_a_student_learns_to_see_the_end_of_paths(stopped):
     assert lines[-1]["one_step"] < 0.9 * lines[0]["one_step"]
     student = jdiff.load_model(stopped)
     assert student.distilled and not student.has_null
-    (batch,) = jdiff.generate(jax.random.key(0), student, [0, 1], num_steps=1)
+    batch = jdiff.generate(jax.random.key(0), student, [0, 1], num_steps=1)
     assert np.isfinite(batch.x_0).all()
     weights = load_file(stopped / "weights.safetensors")
     assert all(np.isfinite(leaf).all() for leaf in weights.values())
@@ -67,7 +67,7 @@ def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
         ):
             np.testing.assert_array_equal(leaf, expected)
     style = np.array([1.0, 0.0, 0.0, np.nan])
-    (batch,) = jdiff.generate(jax.random.key(0), student, [0, 1], 1, style=style)
+    batch = jdiff.generate(jax.random.key(0), student, [0, 1], 1, style=style)
     assert np.isfinite(batch.x_0).all()
 
 

@@ -37,7 +37,7 @@ def trained(data, tmp_path_factory):
 def test_a_run_is_weights_that_the_command_draws_with(trained, kind, tmp_path):
     out = tmp_path / "out.npz"
     model = jdiff.load_model(trained / kind)
-    assert model.autoencoder.num_latents == 3 and model.classes == "ab"
+    assert model.latent_shape == (3,) and model.classes == "ab"
     assert model.has_style and model.guidance == 1.85
     argv = ["--weights", str(trained / kind), "--num", "3", "--steps", "3"]
     main(["sample", *argv, "--out", str(out)])

@@ -135,7 +135,7 @@ def test_colour_images_and_short_schedules_train(tmp_path):
     assert start("--data", tmp_path / "rgb.npz", *options, "--out", out).wait(300) == 0
     assert Image.open(out / "samples.png").mode == "RGB"
     model = jdiff.load_model(out)
-    assert model.image_shape == (8, 12, 3) and len(model.schedule.alpha) == 11
+    assert model.shape == (8, 12, 3) and len(model.schedule.alpha) == 11
 
 
 def test_a_run_starts_from_the_weights_of_another(tmp_path, data, whole):

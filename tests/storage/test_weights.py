@@ -41,9 +41,7 @@ floats16 = st_np.arrays(
 def unet_params(num_classes=3, num_channels=16, image_channels=1):
     network = jdiff.networks.make_unet(num_classes, num_channels, 1)
     shape = (8, 8, image_channels)
-    init = functools.partial(
-        jdiff.models.init_params, network=network, image_shape=shape
-    )
+    init = functools.partial(jdiff.models.init_params, network=network, shape=shape)
     shapes = jax.eval_shape(init, jax.random.key(0))
     return jax.tree.map(lambda leaf: np.full(leaf.shape, 0.5, np.float32), shapes)
 
@@ -275,7 +273,7 @@ def saved_model(path, params=None, **changes):
 def test_model_is_what_its_file_describes(path):
     model = jdiff.load_model(saved_model(path))
     assert model.classes == "abc"
-    assert model.image_shape == (8, 8, 1)
+    assert model.shape == (8, 8, 1)
     assert model.prediction is jdiff.PREDICT_V
     for table, expected in zip(model.schedule, jdiff.cosine_schedule(20), strict=True):
         np.testing.assert_array_equal(table, expected)
