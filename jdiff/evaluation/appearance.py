@@ -7,16 +7,22 @@ and the number of connected parts.
 
 Each compares samples with a reference, as many or not. None is 0 between two finite
 sets of real images: set each beside its floor, that of real images drawn the same way.
+Images are uint8[N, H, W] or [N, H, W, 1], upright, 255 is ink.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage  # comes with jax
 
-from jdiff.evaluation.bootstrap import Estimate, centred_estimate, resample_counts
+from jdiff.evaluation.bootstrap import (
+    NUM_RESAMPLES,
+    Estimate,
+    centred_estimate,
+    resample_pair,
+)
 
-NUM_RESAMPLES = 100
 NUM_DIRECTIONS = 32  # at each scale of the pyramid
 NUM_PATCHES = 4  # of each image at each scale
 PATCH_SIZE = 7
@@ -24,7 +30,7 @@ GREY_LEVELS = np.arange(16, 256, 16)  # fainter ink nobody sees
 INK = 128  # a pixel as dark as this belongs to a part
 # White noise of less than a grey value has less power: nobody sees it either.
 _MIN_POWER = 1e-5
-_BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / 16
+_BINOMIAL = np.array([1, 4, 6, 4, 1]) / 16
 
 
 class Appearance(NamedTuple):
@@ -56,12 +62,11 @@ def measure_appearance(
     """Returns the five distances of samples from a reference.
 
     Args:
-        samples: uint8[N, H, W] or [N, H, W, 1], H and W divisible by 4 and >= 28,
-            upright, 255 is ink; N >= 2.
+        samples: N >= 2 images, H and W divisible by 4 and >= 28.
         chars: the character of each sample.
-        reference: uint8[M, H, W] or [M, H, W, 1], M >= 2.
-        reference_chars: likewise.
-        seed: of patches, directions and the bootstrap, >= 0.
+        reference: M >= 2 images.
+        reference_chars: the character of each; each of the samples' occurs.
+        seed: of patches, directions and the bootstrap over both sets, >= 0.
         num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
     """
     bootstrap = seed, num_resamples
@@ -93,14 +98,10 @@ def pyramid_distance(
     al. standardise the patches of each set by its own moments; here both are by the
     reference's, else lower contrast would not show. In its standard deviations.
 
-    Args:
-        samples: uint8[N, H, W] or [N, H, W, 1], H and W divisible by 4 and >= 28.
-        reference: uint8[M, H, W] or [M, H, W, 1].
-        seed: of the patches, directions and the bootstrap over both sets, >= 0.
-        num_resamples: of the bootstrap, >= 0.
+    Args: as `measure_appearance`.
     """
     random = np.random.default_rng(seed)
-    shares = _resampled_shares(len(samples), len(reference), seed, num_resamples)
+    masses = _masses(samples, reference, seed, num_resamples)
     draws = []
     for scale in zip(*map(laplacian_pyramid, (samples, reference)), strict=True):
         # Equal images have equal patches: the seed alone says where they lie.
@@ -108,8 +109,8 @@ def pyramid_distance(
         mean, std = y.mean((0, 1)), y.std((0, 1))
         axes = random.normal(size=(y.shape[-1], NUM_DIRECTIONS)).astype(np.float32)
         axes /= np.linalg.norm(axes, axis=0) * np.where(std > 0, std, 1)[:, None]
-        draws.append(_mean_wasserstein((x - mean) @ axes, (y - mean) @ axes, shares))
-    return _estimate(np.mean(draws, 0))
+        draws.append(_mean_wasserstein((x - mean) @ axes, (y - mean) @ axes, masses))
+    return centred_estimate(np.mean(draws, 0))
 
 
 def marginal_distance(
@@ -119,16 +120,14 @@ def marginal_distance(
 
     mean_d W_1(x_d, y_d) / std(y_d),  W_1 = integral |F - G|
 
-    Args:
-        x: float[N, D], D measures of each sample, N >= 2.
-        y: float[M, D], of the reference, M >= 2.
-        seed: of the bootstrap over both, >= 0.
-        num_resamples: of the bootstrap, >= 0.
+    Args: x float[N, D] has D measures of each sample and y float[M, D] those of the
+    reference; seed and num_resamples as in `measure_appearance`.
     """
     std = y.std(0)
     std = np.where(std > 0, std, 1)
-    shares = _resampled_shares(len(x), len(y), seed, num_resamples)
-    return _estimate(_mean_wasserstein((x / std)[:, None], (y / std)[:, None], shares))
+    masses = _masses(x, y, seed, num_resamples)
+    draws = _mean_wasserstein((x / std)[:, None], (y / std)[:, None], masses)
+    return centred_estimate(draws)
 
 
 def parts_distance(
@@ -143,42 +142,33 @@ def parts_distance(
 
     sqrt(sum_c n_c (m_c - r_c)^2 / sum_c n_c)
 
-    with m_c and r_c the means of `count_parts` over the images of character c: an i
-    without its dot and a broken A are wrong by one, and a few characters that are
-    often wrong count for more than many that seldom are.
+    with m_c and r_c the means of `count_parts` over the images of character c, n_c of
+    them samples: an i without its dot and a broken A are wrong by one, and a few
+    characters that are often wrong count for more than many that seldom are.
 
-    Args:
-        samples: uint8[N, H, W] or [N, H, W, 1]; n_c are of character c.
-        chars: the character of each.
-        reference: uint8[M, H, W] or [M, H, W, 1], with images of each of them.
-        reference_chars: the character of each.
-        seed: of the bootstrap over both sets, >= 0.
-        num_resamples: of the bootstrap, >= 0.
+    Args: as `measure_appearance`.
     """
-    shares = _resampled_shares(len(samples), len(reference), seed, num_resamples)
-    names, index = np.unique(np.array(list(chars)), return_inverse=True)
-    known = np.array(list(reference_chars))[:, None] == names
+    names, counts = np.unique(list(chars), return_counts=True)
     means = []
-    for images, one_hot, share in (
-        (samples, np.eye(len(names), dtype=np.float32)[index], shares[0]),
-        (reference, known.astype(np.float32), shares[1]),
+    for images, own, mass in zip(
+        (samples, reference),
+        (chars, reference_chars),
+        _masses(samples, reference, seed, num_resamples),
+        strict=True,
     ):
-        totals = share @ (one_hot * count_parts(images)[:, None])
-        mass = share @ one_hot
-        means.append(totals / np.where(mass > 0, mass, 1))
-    weights = np.bincount(index) / len(index)
-    return _estimate(np.sqrt(np.square(means[0] - means[1]) @ weights))
+        one_hot = (np.array(list(own))[:, None] == names).astype(np.float32)
+        totals = mass @ (one_hot * count_parts(images)[:, None])
+        of_char = mass @ one_hot
+        means.append(totals / np.where(of_char > 0, of_char, 1))
+    squares = np.square(means[0] - means[1])
+    return centred_estimate(np.sqrt(squares @ (counts / counts.sum())))
 
 
 def measure_looks(images: np.ndarray) -> np.ndarray:
     """Returns what the eye sees in each image, as features for the feature distances.
 
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1].
-
-    Returns:
-        float32[N, F]: `radial_spectrum`, `grey_areas` and `stroke_widths` side by side;
-        31 numbers of images of 28 x 28.
+    float32[N, F]: `radial_spectrum`, `grey_areas` and `stroke_widths` side by side; 31
+    numbers of images of 28 x 28.
     """
     views = radial_spectrum, grey_areas, stroke_widths
     return np.concatenate([view(images) for view in views], 1)
@@ -188,10 +178,7 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     """Returns the images' details at full and half size, and what is left at a quarter.
 
     Each is float32[N, H / 2^k, W / 2^k] in units of ink, 0 to 1 (Burt & Adelson 1983);
-    expanded to full size they add up to the images.
-
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1], H and W divisible by 4.
+    expanded to full size they add up to the images. H and W are divisible by 4.
     """
     x, scales = _ink(images), []
     for _ in range(2):
@@ -212,12 +199,8 @@ def expand(images: np.ndarray) -> np.ndarray:
 def radial_spectrum(images: np.ndarray) -> np.ndarray:
     """Returns log10 of the mean power at each distance from zero frequency.
 
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1].
-
-    Returns:
-        float32[N, H // 2 + 1]: for 0, 1, ... periods to an image's height. Turning or
-        moving ink changes little of it; blur takes away on the right, speckle adds.
+    float32[N, H // 2 + 1]: for 0, 1, ... periods to an image's height. Turning or
+    moving ink changes little of it; blur takes away on the right, speckle adds.
     """
     ink = _ink(images)
     height, width = ink.shape[1:]
@@ -231,13 +214,9 @@ def radial_spectrum(images: np.ndarray) -> np.ndarray:
 
 
 def grey_areas(images: np.ndarray) -> np.ndarray:
-    """Returns the share of the pixels that are as dark as each of 15 grey values.
+    """Returns the fraction of pixels that are as dark as each of 15 grey values.
 
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1].
-
-    Returns:
-        float32[N, 15], for the values 16, 32, ..., 240.
+    float32[N, 15], for the values 16, 32, ..., 240.
     """
     pixels = images.reshape(len(images), -1)
     areas = [(pixels >= level).mean(1) for level in GREY_LEVELS]
@@ -250,9 +229,6 @@ def stroke_widths(images: np.ndarray) -> np.ndarray:
     2 area / perimeter, with the total variation of the image for its perimeter: the
     mean of the perimeters of its level sets, so grey edges count as what they are.
     Exact for a long stroke; contrast does not matter.
-
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1].
     """
     ink = np.pad(_ink(images), [(0, 0), (1, 1), (1, 1)])
     down, right = np.diff(ink, axis=1)[:, :, :-1], np.diff(ink, axis=2)[:, :-1]
@@ -264,21 +240,9 @@ def count_parts(images: np.ndarray) -> np.ndarray:
     """Returns the number of connected parts of the ink, float32[N].
 
     Pixels of at least 128 that touch, at a corner too, are of one part.
-
-    Args:
-        images: uint8[N, H, W] or [N, H, W, 1].
     """
-    from scipy import ndimage  # comes with jax
-
     ink = images.reshape(images.shape[:3]) >= INK
-    ink = np.pad(ink, [(0, 0), (0, 1), (0, 0)])  # a blank row ends each image
-    tall = ink.reshape(-1, ink.shape[2])
-    labels, num = ndimage.label(tall, np.ones((3, 3)))
-    flat = labels.ravel()
-    first = np.full(num + 1, flat.size)
-    np.minimum.at(first, flat, np.arange(flat.size))
-    owner = first[1:] // ink[0].size
-    return np.bincount(owner, minlength=len(ink)).astype(np.float32)
+    return np.array([ndimage.label(x, np.ones((3, 3)))[1] for x in ink], np.float32)
 
 
 def _ink(images):
@@ -288,11 +252,8 @@ def _ink(images):
 
 def _smooth(x):
     """Returns x [N, H, W] blurred by the binomial filter of Burt & Adelson."""
-    height, width = x.shape[1:]
-    padded = np.pad(x, [(0, 0), (2, 2), (0, 0)], mode="reflect")
-    x = sum(w * padded[:, k : k + height] for k, w in enumerate(_BINOMIAL))
-    padded = np.pad(x, [(0, 0), (0, 0), (2, 2)], mode="reflect")
-    return sum(w * padded[:, :, k : k + width] for k, w in enumerate(_BINOMIAL))
+    x = ndimage.correlate1d(x, _BINOMIAL, 1, mode="mirror")
+    return ndimage.correlate1d(x, _BINOMIAL, 2, mode="mirror")
 
 
 def _draw_patches(images, seed):
@@ -307,22 +268,19 @@ def _draw_patches(images, seed):
     return windows[np.arange(num)[:, None], top, left].reshape(*shape, -1)
 
 
-def _resampled_shares(num_samples, num_reference, seed, num_resamples):
-    """Returns each image's share of its set, for the sets and their resamples."""
-    shares = []
-    for num, key in ((num_samples, seed), (num_reference, seed + 1)):
-        counts = np.vstack([np.ones(num), resample_counts(num, num_resamples, key)])
-        shares.append((counts / num).astype(np.float32))
-    return shares
+def _masses(samples, reference, seed, num_resamples):
+    """Returns what fraction of its set each image is, in the sets and resamples."""
+    counts = resample_pair(len(samples), len(reference), num_resamples, seed)
+    return [(rows / rows.shape[1]).astype(np.float32) for rows in counts]
 
 
-def _mean_wasserstein(x, y, shares):
-    """Returns the mean over D of W_1(x_d, y_d) for each row of the shares.
+def _mean_wasserstein(x, y, masses):
+    """Returns the mean over D of W_1(x_d, y_d) for each row of the masses.
 
     x [N, P, D] and y [M, P, D] hold P values of each image, which are drawn together.
     """
     num_values = x.shape[1]
-    masses = np.concatenate([shares[0], -shares[1]], 1) / num_values
+    masses = np.concatenate([masses[0], -masses[1]], 1) / num_values
     owner = np.repeat(np.arange(len(x) + len(y)), num_values)
     total = np.zeros(len(masses))
     for d in range(x.shape[2]):
@@ -333,7 +291,3 @@ def _mean_wasserstein(x, y, shares):
         np.abs(difference, out=difference)
         total += difference @ np.diff(values[order])
     return total / x.shape[2]
-
-
-def _estimate(draws):
-    return centred_estimate(draws[0], draws[1:])

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+NUM_RESAMPLES = 100
+
 
 class Estimate(NamedTuple):
     """A figure and the bounds of its 95% bootstrap interval."""
@@ -19,16 +21,28 @@ class Estimate(NamedTuple):
 
 
 def resample_counts(num: int, num_resamples: int, seed: int) -> np.ndarray:
-    """Returns how often each of num things is drawn, int[num_resamples, num].
+    """Returns how often each of num things counts, float64[1 + num_resamples, num].
 
-    Each row sums to num; a row is Multinomial(num; 1/num, ..., 1/num).
+    Row 0 is the set itself, all ones. Each further row is a resample, drawn from
+    Multinomial(num; 1/num, ..., 1/num). All rows sum to num.
     """
     rng = np.random.default_rng(seed)
-    return rng.multinomial(num, np.full(num, 1.0 / num), num_resamples)
+    counts = rng.multinomial(num, np.full(num, 1.0 / num), num_resamples)
+    return np.vstack([np.ones(num), counts])
 
 
-def centred_estimate(value: float, draws: np.ndarray) -> Estimate:
-    """Returns the value with the 95% spread of its resamples around it.
+def resample_pair(
+    num_samples: int, num_reference: int, num_resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns independent `resample_counts` of two sets."""
+    return (
+        resample_counts(num_samples, num_resamples, seed),
+        resample_counts(num_reference, num_resamples, seed + 1),
+    )
+
+
+def centred_estimate(draws: np.ndarray) -> Estimate:
+    """Returns draws[0] with the 95% spread of its resamples, draws[1:], around it.
 
     A resample holds fewer different things than the sample, so a distance between
     samples, which has a bias of 1/N, has twice that bias when resampled. Hence the
@@ -36,22 +50,24 @@ def centred_estimate(value: float, draws: np.ndarray) -> Estimate:
     is too wide, by the root of 3 in theory: the errors of the sample and of its
     resample add up before they are squared. Without resamples it has no width.
     """
-    if not len(draws):
-        return Estimate(float(value), float(value), float(value))
-    low, high = np.quantile(draws - np.mean(draws), [0.025, 0.975])
-    return Estimate(float(value), float(value + low), float(value + high))
+    _, low, high = percentile_estimate(draws)
+    shift = draws[0] - draws[1:].mean() if len(draws) > 1 else 0.0
+    return Estimate(float(draws[0]), low + shift, high + shift)
 
 
-def percentile_estimate(value: float, draws: np.ndarray) -> Estimate:
-    """Returns the value with the 95% interval of its resamples; none: no width."""
-    low, high = np.quantile(draws, [0.025, 0.975]) if len(draws) else (value, value)
-    return Estimate(float(value), float(low), float(high))
+def percentile_estimate(draws: np.ndarray) -> Estimate:
+    """Returns draws[0] with the 95% interval of draws[1:]; none: no width."""
+    resamples = draws[1:] if len(draws) > 1 else draws
+    return Estimate(*map(float, (draws[0], *np.quantile(resamples, [0.025, 0.975]))))
 
 
 def bootstrap_fraction(
-    hits: np.ndarray, strata: np.ndarray, seed: int = 0, num_resamples: int = 2000
+    hits: np.ndarray,
+    strata: np.ndarray | int = 0,
+    seed: int = 0,
+    num_resamples: int = 2000,
 ) -> Estimate:
-    """Returns the share of hits with a 95% percentile bootstrap interval.
+    """Returns the fraction of hits with a 95% percentile bootstrap interval.
 
     Things are drawn again within each stratum, as the samples were: so many of each
     class. To draw n_k hits or misses again is to draw Binomial(n_k, p_k), so nothing
@@ -59,12 +75,13 @@ def bootstrap_fraction(
 
     Args:
         hits: bool[N], N >= 1.
-        strata: int[N], the class of each.
+        strata: int[N], the class of each; or one class for all.
         seed: >= 0.
         num_resamples: >= 0; without any the interval has no width.
     """
+    strata = np.broadcast_to(strata, len(hits))
     _, stratum, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    shares = np.bincount(stratum, hits) / counts
+    fractions = np.bincount(stratum, hits) / counts
     rng = np.random.default_rng(seed)
-    draws = rng.binomial(counts, shares, (num_resamples, len(counts))).sum(-1)
-    return percentile_estimate(np.mean(hits), draws / len(hits))
+    draws = rng.binomial(counts, fractions, (num_resamples, len(counts))).sum(-1)
+    return percentile_estimate(np.append(np.mean(hits), draws / len(hits)))

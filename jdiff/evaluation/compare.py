@@ -11,15 +11,14 @@ so a figure of the samples and its floor differ in nothing but who drew the imag
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
-from jdiff.data import EMNIST_CHARS, DataError, Dataset, check_labels, load
+from jdiff.data import EMNIST_CHARS, Dataset, check_labels
 from jdiff.evaluation.appearance import Appearance, measure_appearance, measure_looks
-from jdiff.evaluation.bootstrap import Estimate
+from jdiff.evaluation.bootstrap import NUM_RESAMPLES, Estimate
 from jdiff.evaluation.distances import (
     compare_manifolds,
     frechet_distance,
@@ -35,13 +34,13 @@ from jdiff.evaluation.judge import (
     read_legibility,
 )
 from jdiff.evaluation.neighbours import (
-    NUM_RESAMPLES,
     Copying,
     companions,
     copying,
     nearest,
     repetition,
 )
+from jdiff.evaluation.selection import chars_of, draw
 
 
 class FeatureDistances(NamedTuple):
@@ -196,7 +195,7 @@ def make_reference(
         train: the training split, of which the reference is drawn.
         test: the test split, of which the real images are drawn.
         seed: of both draws, >= 0.
-        fast: leaves out the training images, which takes a search to compare with.
+        fast: leaves out the training images, so that they are not searched.
 
     Raises:
         DataError: a split has no image of a character.
@@ -277,59 +276,6 @@ def measure(
     return figures._replace(copying=copies), places[:, 0]
 
 
-def headline(figures: Figures) -> dict[str, Estimate]:
-    """Returns the figures of the table by name, in its order; all judges, all views."""
-    rows = {}
-    for title, get in _READ:
-        for name, legibility in figures.legibility.items():
-            rows[f"{title}, {name}"] = get(legibility)
-    for title, get in _COMPARED:
-        for name, distances in figures.distances.items():
-            rows[f"{title}, {name}"] = get(distances)
-    for title, estimate in zip(_SEEN, figures.appearance, strict=True):
-        rows[title] = estimate
-    rows["repeated"] = figures.repeated
-    if figures.copying is not None:
-        rows["nearer to training"] = figures.copying.nearer
-        rows["among the nearest 1%"] = figures.copying.closest
-    return rows
-
-
-def outside(samples: Figures, real: Figures) -> list[str]:
-    """Returns the names of the figures that lie outside the real images' interval."""
-    found, floor = headline(samples), headline(real)
-    return [
-        name
-        for name, estimate in found.items()
-        if not floor[name].low <= estimate.value <= floor[name].high
-    ]
-
-
-def worst_view(samples: Figures, real: Figures) -> tuple[str, float]:
-    """Returns the distance that is the largest multiple of its floor, and how large."""
-    found, floor = headline(samples), headline(real)
-    ratios = {
-        name: found[name].value / floor[name].value
-        for name in found
-        if name.startswith(_DISTANCES) and floor[name].value > 0
-    }
-    name = max(ratios, key=ratios.__getitem__)
-    return name, ratios[name]
-
-
-_READ = (
-    ("legible", lambda legibility: legibility.strict),
-    ("look-alikes merged", lambda legibility: legibility.merged),
-)
-_COMPARED = (
-    ("Frechet distance", lambda distances: distances.frechet_distance),
-    ("precision", lambda distances: distances.precision),
-    ("recall", lambda distances: distances.recall),
-    ("density", lambda distances: distances.density),
-    ("coverage", lambda distances: distances.coverage),
-)
-_SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
-_DISTANCES = ("Frechet distance", *_SEEN)
 _SETS = ("samples", "training images", "test images")
 # More than half of a page is paper; inverted paper is as bright as this.
 _INVERTED = 192
@@ -364,102 +310,16 @@ def check(
     for split in (train, test):
         draw(split, counts, seed=0)  # complains of those that the reference lacks
     image = check_images(train.images[:1])
-    needs = {"density and coverage need": 6, "the distances of appearance need": 2}
     widths = {"looks": measure_looks(image).shape[-1]}
     for name, judge in judges.items():
         pixels = image.astype(np.float32)
         widths[name] = jax.eval_shape(judge.apply, judge.params, pixels)[1].shape[-1]
-    for name, width in widths.items():
-        view = f"the Frechet distance (a covariance of {width} features, {name}) needs"
-        needs[view] = width + 1
-    view = max(needs, key=needs.__getitem__)
-    if len(samples.images) < needs[view]:
+    name = max(widths, key=widths.__getitem__)
+    if len(samples.images) <= widths[name]:
         raise ValueError(
-            f"{view} at least {needs[view]} samples, got {len(samples.images)}."
+            f"the Frechet distance (a covariance of {widths[name]} features, {name}) "
+            f"needs at least {widths[name] + 1} samples, got {len(samples.images)}."
         )
-
-
-def reference_splits(
-    name: str, data_dir: str | Path | None = None
-) -> tuple[Dataset, Dataset]:
-    """Returns the training and the test split of a reference.
-
-    An .npz file has one split: every other image of each character tests, whatever
-    the order in which the file holds them.
-
-    Args:
-        name: emnist/NAME, mnist or a FILE.npz, as `jdiff.data.load` takes it.
-        data_dir: likewise.
-
-    Raises:
-        DataError: what `jdiff.data.load` raises.
-    """
-    if not name.endswith(".npz"):
-        return load(name, "train", data_dir), load(name, "test", data_dir)
-    images, labels, chars = load(name)
-    order = np.argsort(labels, kind="stable")
-    halves = [np.sort(order[k::2]) for k in (0, 1)]
-    train, test = (Dataset(images[half], labels[half], chars) for half in halves)
-    return train, test
-
-
-def choose_labels(
-    chars: str | tuple[str, ...], num: int, reference: Dataset, natural: bool = False
-) -> np.ndarray:
-    """Returns the labels to draw samples of, int32[num], in order of labels.
-
-    Equally many of each class that model and reference have, or as frequent as in the
-    reference; where that leaves a fraction, the largest fractions are rounded up.
-
-    Args:
-        chars: chars[k] is what label k of the model stands for.
-        num: how many.
-        reference: the training split.
-        natural: whether to follow its frequencies.
-
-    Raises:
-        ValueError: num is less than one for each class, or the reference has none of
-            them.
-    """
-    found = Counter(chars_of(reference).tolist())
-    shares = np.array([found[char] for char in chars], float)
-    if not shares.any():
-        raise ValueError(f"the reference must have images of {chars}, got none.")
-    if num < (least := np.count_nonzero(shares)):
-        raise ValueError(f"--num must be >= {least}, the classes, got {num}.")
-    if not natural:
-        shares = np.sign(shares)
-    exact = num * shares / shares.sum()
-    counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: num - counts.sum()]] += 1
-    return np.repeat(np.arange(len(chars), dtype=np.int32), counts)
-
-
-def chars_of(dataset: Dataset) -> np.ndarray:
-    """Returns the character of each image, str[N]."""
-    return np.array(list(dataset.classes))[dataset.labels]
-
-
-def draw(dataset: Dataset, counts: Mapping[str, int], seed: int) -> np.ndarray:
-    """Returns rows of a data set, so many of each character, in order of characters.
-
-    The rows of one character do not depend on the others that are asked for.
-
-    Raises:
-        DataError: the data set has no image of a character.
-    """
-    chars, rows = chars_of(dataset), []
-    for char in sorted(counts):
-        places = np.flatnonzero(chars == char)
-        if not len(places):
-            raise DataError(
-                f"the reference must have images of {char!r}, got none: it has "
-                f"{''.join(sorted(set(chars)))}."
-            )
-        rng = np.random.default_rng([seed, ord(char)])
-        replace = len(places) < counts[char]
-        rows.append(rng.choice(places, counts[char], replace))
-    return np.concatenate(rows)
 
 
 def _pixels(images):

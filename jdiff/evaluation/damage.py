@@ -6,12 +6,15 @@ notices, comparing sheets of samples or, where labels or other images matter, sh
 with their labels or beside their nearest training images.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from jdiff.data import Dataset
+from jdiff.evaluation.selection import chars_of
 
 
 class Damage(NamedTuple):
@@ -30,66 +33,64 @@ class Damage(NamedTuple):
     noticed: float
 
 
-def speckle(random, dataset, train, strength):
+def _of_ink(change):
+    """Returns as a damage what changes ink, float32[N, H, W] in [0, 255]."""
+
+    @functools.wraps(change)
+    def apply(random, dataset, train, strength):
+        return _with_ink(dataset, change(random, _ink(dataset), strength))
+
+    return apply
+
+
+@_of_ink
+def speckle(random, ink, strength):
     """Adds Gaussian noise with this standard deviation in grey values."""
-    ink = _ink(dataset)
-    return _with_ink(dataset, ink + random.normal(0, strength, ink.shape))
+    return ink + random.normal(0, strength, ink.shape)
 
 
-def salt_and_pepper(random, dataset, train, strength):
+@_of_ink
+def salt_and_pepper(random, ink, strength):
     """Makes this fraction of the pixels black or white."""
-    ink = _ink(dataset)
     value = 255.0 * (random.random(ink.shape) < 0.5)
-    return _with_ink(dataset, np.where(random.random(ink.shape) < strength, value, ink))
+    return np.where(random.random(ink.shape) < strength, value, ink)
 
 
-def blur(random, dataset, train, strength):
+@_of_ink
+def blur(random, ink, strength):
     """Blurs by a Gaussian with this standard deviation in pixels."""
-    from scipy import ndimage
-
-    return _with_ink(
-        dataset, ndimage.gaussian_filter(_ink(dataset), (0, strength, strength))
-    )
+    return ndimage.gaussian_filter(ink, (0, strength, strength))
 
 
-def thin(random, dataset, train, strength):
+@_of_ink
+def thin(random, ink, strength):
     """Goes this far from the image to its erosion by 3 x 3 pixels."""
-    from scipy import ndimage
-
-    ink = _ink(dataset)
-    eroded = ndimage.grey_erosion(ink, (1, 3, 3))
-    return _with_ink(dataset, (1 - strength) * ink + strength * eroded)
+    return (1 - strength) * ink + strength * ndimage.grey_erosion(ink, (1, 3, 3))
 
 
-def thicken(random, dataset, train, strength):
+@_of_ink
+def thicken(random, ink, strength):
     """Goes this far from the image to its dilation by 3 x 3 pixels."""
-    from scipy import ndimage
-
-    ink = _ink(dataset)
-    dilated = ndimage.grey_dilation(ink, (1, 3, 3))
-    return _with_ink(dataset, (1 - strength) * ink + strength * dilated)
+    return (1 - strength) * ink + strength * ndimage.grey_dilation(ink, (1, 3, 3))
 
 
-def break_strokes(random, dataset, train, strength):
+@_of_ink
+def break_strokes(random, ink, strength):
     """Wipes a disc of this diameter in pixels off each image, somewhere on its ink."""
-    ink = _ink(dataset)
     chance = random.random(ink.shape) * (ink >= 128)
     places = chance.reshape(len(ink), -1).argmax(1)
     y, x = np.unravel_index(places, ink.shape[1:])
     rows, columns = np.indices(ink.shape[1:])
     distance = np.hypot(rows - y[:, None, None], columns - x[:, None, None])
-    return _with_ink(dataset, ink * np.clip(distance - strength / 2 + 0.5, 0, 1))
+    return ink * np.clip(distance - strength / 2 + 0.5, 0, 1)
 
 
 def lose_dots(random, dataset, train, strength):
     """Wipes the dot off this fraction of the letters i and j that have one."""
-    from scipy import ndimage
-
-    ink = _ink(dataset)
-    letters = np.array(list(dataset.classes))[dataset.labels]
-    chosen = np.isin(letters, ["i", "j"]) & (random.random(len(ink)) < strength)
-    for row in np.flatnonzero(chosen):
-        parts, num = ndimage.label(ink[row] >= 64, np.ones((3, 3)))
+    images = dataset.images.copy()
+    dotted = np.isin(chars_of(dataset), ["i", "j"])
+    for row in np.flatnonzero(dotted & (random.random(len(images)) < strength)):
+        parts, num = ndimage.label(images[row, ..., 0] >= 64, np.ones((3, 3)))
         if num < 2:
             continue
         stem = np.bincount(parts.ravel())[1:].argmax() + 1
@@ -97,35 +98,33 @@ def lose_dots(random, dataset, train, strength):
         for part in {*range(1, num + 1)} - {stem}:
             if np.flatnonzero((parts == part).any(1))[-1] <= top + 1:
                 dot = ndimage.binary_dilation(parts == part, np.ones((3, 3)), 2)
-                ink[row, dot & (parts != stem)] = 0
-    return _with_ink(dataset, ink)
+                images[row, dot & (parts != stem)] = 0
+    return dataset._replace(images=images)
 
 
-def lower_contrast(random, dataset, train, strength):
+@_of_ink
+def lower_contrast(random, ink, strength):
     """Multiplies the ink by this."""
-    return _with_ink(dataset, _ink(dataset) * strength)
+    return ink * strength
 
 
-def rotate(random, dataset, train, strength):
+@_of_ink
+def rotate(random, ink, strength):
     """Turns each image by this many degrees, to the left or to the right."""
-    ink = _ink(dataset)
-    angle = np.deg2rad(strength) * random.choice([-1.0, 1.0], len(ink))
-    rows = [np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]
-    middle = (np.array(ink.shape[1:])[:, None, None] - 1) / 2
-    places = np.indices(ink.shape[1:]) - middle
-    turned = np.einsum("ijn,jhw->nihw", np.array(rows), places)
-    return _with_ink(dataset, _resample(ink, turned + middle))
+    angles = strength * random.choice([1.0, -1.0], len(ink))
+    turn = functools.partial(ndimage.rotate, reshape=False, order=1)
+    return np.stack([turn(x, angle) for x, angle in zip(ink, angles, strict=True)])
 
 
-def warp(random, dataset, train, strength):
+@_of_ink
+def warp(random, ink, strength):
     """Moves pixels by smooth noise of this standard deviation (Simard et al. 2003)."""
-    from scipy import ndimage
-
-    ink = _ink(dataset)
     noise = random.normal(size=(len(ink), 2, *ink.shape[1:]))
     noise = ndimage.gaussian_filter(noise, (0, 0, 4, 4), mode="wrap")
     noise *= strength / noise.std((2, 3), keepdims=True)
-    return _with_ink(dataset, _resample(ink, np.indices(ink.shape[1:]) + noise))
+    places = np.indices(ink.shape[1:]) + noise
+    move = functools.partial(ndimage.map_coordinates, order=1)
+    return np.stack([move(x, place) for x, place in zip(ink, places, strict=True)])
 
 
 def swap_labels(random, dataset, train, strength):
@@ -216,13 +215,3 @@ def _others(random, labels):
         shift = random.integers(1, max(len(places), 2), len(places))
         rows[places] = places[(np.arange(len(places)) + shift) % len(places)]
     return rows
-
-
-def _resample(ink, places):
-    """Returns the images at other places, float[N, 2, H, W], bilinearly."""
-    from scipy import ndimage
-
-    pairs = zip(
-        ink, np.broadcast_to(places, (len(ink), *places.shape[1:])), strict=True
-    )
-    return np.stack([ndimage.map_coordinates(x, at, order=1) for x, at in pairs])

@@ -10,15 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from jdiff.evaluation.bootstrap import (
+    NUM_RESAMPLES,
     Estimate,
     bootstrap_fraction,
     centred_estimate,
     percentile_estimate,
     resample_counts,
+    resample_pair,
 )
-from jdiff.evaluation.neighbours import nearest, square_distances
+from jdiff.evaluation.neighbours import as_rows, nearest, square_distances
 
-NUM_RESAMPLES = 100
 # Of precision and recall, and of density and coverage: what their papers recommend.
 NUM_NEIGHBOURS = (3, 5)
 
@@ -48,19 +49,16 @@ def frechet_distance(
     Raises:
         ValueError: too few for a covariance, NaN or infinity, or unequal F.
     """
-    samples, reference = check_features(samples, reference)
-    for name, x in (("samples", samples), ("reference", reference)):
+    sets = _as_features(samples, reference)
+    for name, x in zip(("samples", "reference"), sets, strict=True):
         if len(x) <= x.shape[1]:
             raise ValueError(
                 f"{name} must be more than {x.shape[1]} for a covariance of "
                 f"{x.shape[1]} features, got {len(x)}."
             )
-    moments = [
-        _moments(x, _weights(len(x), seed + i, num_resamples))
-        for i, x in enumerate((samples, reference))
-    ]
-    values = np.array([_frechet(*pair) for pair in zip(*moments, strict=True)])
-    return centred_estimate(values[0], values[1:])
+    weights = resample_pair(*map(len, sets), num_resamples, seed)
+    moments = zip(*map(_moments, sets, weights), strict=True)
+    return centred_estimate(np.array([_frechet(*pair) for pair in moments]))
 
 
 def kernel_distance(
@@ -79,26 +77,14 @@ def kernel_distance(
     negative and figures of different N compare. It is noisier. Unlike torch-fidelity
     it takes all pairs at once, not the mean over random subsets.
 
-    Args:
-        samples: float[N, F], N >= 2.
-        reference: float[M, F], M >= 2.
-        seed: of the bootstrap over both sets, >= 0.
-        num_resamples: of the bootstrap, >= 0; 0 gives an interval without width.
-
-    Raises:
-        ValueError: fewer than two, NaN or infinity, or unequal F.
+    Args and Raises: as `frechet_distance`, but N and M are >= 2.
     """
-    samples, reference = check_features(samples, reference)
-    weights = [
-        _weights(len(x), seed + i, num_resamples)
-        for i, x in enumerate((samples, reference))
-    ]
-    within = sum(
-        _kernel_within(x, w) for x, w in zip((samples, reference), weights, strict=True)
-    )
-    across = _kernel_sums(samples, reference, *weights)
-    draws = within - 2.0 * across / (len(samples) * len(reference))
-    return centred_estimate(draws[0], draws[1:][np.isfinite(draws[1:])])
+    sets = _as_features(samples, reference)
+    weights = resample_pair(*map(len, sets), num_resamples, seed)
+    within = sum(map(_kernel_within, sets, weights))
+    across = _kernel_sums(*sets, *weights) / (len(samples) * len(reference))
+    draws = within - 2.0 * across
+    return centred_estimate(draws[np.isfinite(draws)])
 
 
 class Manifolds(NamedTuple):
@@ -148,7 +134,7 @@ def compare_manifolds(
     Raises:
         ValueError: too few, NaN or infinity, or unequal F.
     """
-    samples, reference = check_features(samples, reference)
+    samples, reference = _as_features(samples, reference)
     radii = neighbour_radii(samples, num_neighbours)
     if radii_reference is None:
         radii_reference = neighbour_radii(reference, num_neighbours)
@@ -163,18 +149,13 @@ def compare_manifolds(
         covered |= (d <= squares_reference[:, 1]).any(0)
     counts = resample_counts(len(samples), num_resamples, seed)
     density = num_balls / num_neighbours[1]
-
-    def fraction(hits):
-        stratum = np.zeros(len(hits), int)
-        # A fraction costs nothing to resample, and many resamples make a smooth bound.
-        return bootstrap_fraction(hits, stratum, seed, 10 * num_resamples)
-
-    return Manifolds(
-        fraction(found),
-        fraction(recalled),
-        percentile_estimate(density.mean(), counts @ density / len(density)),
-        fraction(covered),
+    # A fraction costs nothing to resample, and many resamples make a smooth bound.
+    precision, recall, coverage = (
+        bootstrap_fraction(hits, 0, seed, 10 * num_resamples)
+        for hits in (found, recalled, covered)
     )
+    density = percentile_estimate(counts @ density / len(density))
+    return Manifolds(precision, recall, density, coverage)
 
 
 def neighbour_radii(
@@ -189,7 +170,7 @@ def neighbour_radii(
     Raises:
         ValueError: too few, NaN or infinity, or another shape.
     """
-    (features,) = check_features(features)
+    (features,) = _as_features(features)
     for k in num_neighbours:
         if not 1 <= k < len(features):
             raise ValueError(
@@ -202,24 +183,8 @@ def neighbour_radii(
     return np.sqrt(np.square(radii) + 1e-12 * np.square(features).sum(-1)[:, None])
 
 
-def check_features(*sets: np.ndarray) -> list[np.ndarray]:
-    """Returns sets of features as float64, or raises a ValueError."""
-    widths = [np.shape(x)[1:] for x in sets]
-    if any(len(w) != 1 or not w[0] for w in widths) or len(set(widths)) > 1:
-        shapes = " and ".join(str(list(np.shape(x))) for x in sets)
-        raise ValueError(f"features must be [N, F] and [M, F], got {shapes}.")
-    features = [np.asarray(x, np.float64) for x in sets]
-    for x in features:
-        if len(x) < 2:
-            raise ValueError(f"features must be of at least 2 images, got {len(x)}.")
-        if not np.isfinite(x).all():
-            raise ValueError("features must be finite, got NaN or infinity.")
-    return features
-
-
-def _weights(num, seed, num_resamples):
-    """Returns counts: a row of ones for the set itself, then its resamples."""
-    return np.vstack([np.ones(num), resample_counts(num, num_resamples, seed)])
+def _as_features(*sets: np.ndarray) -> list[np.ndarray]:
+    return [x.astype(np.float64) for x in as_rows(*sets, least=2)]
 
 
 def _moments(x, weights):
@@ -301,25 +266,16 @@ def sliced_wasserstein(
     Raises:
         ValueError: the sets are not of one shape [N, D], or not finite.
     """
-    x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    if x.ndim != 2 or x.shape != y.shape or not x.size:
-        raise ValueError(
-            "x and y must be as many points, both [N, D], "
-            f"got {list(x.shape)} and {list(y.shape)}."
-        )
-    if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise ValueError("x and y must be finite, got NaN or infinity.")
+    x, y = (rows.astype(np.float64) for rows in as_rows(x, y))
+    if len(x) != len(y):
+        raise ValueError(f"x and y must be as many points, got {len(x)} and {len(y)}.")
     if num_projections < 1:
         raise ValueError(f"num_projections must be >= 1, got {num_projections}.")
-    axes = _directions(x.shape[1], seed, num_projections)
-    return float(np.abs(np.sort(axes @ x.T) - np.sort(axes @ y.T)).mean())
-
-
-def _directions(size: int, seed: int, num: int) -> np.ndarray:
-    """Returns unit vectors, float64[num, size]."""
     rng = np.random.default_rng(seed)
-    if size == 2:
-        angles = np.pi * (np.arange(num) + rng.uniform()) / num
-        return np.stack([np.cos(angles), np.sin(angles)], 1)
-    axes = rng.normal(size=(num, size))
-    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    if x.shape[1] == 2:
+        angles = np.pi * (np.arange(num_projections) + rng.uniform()) / num_projections
+        axes = np.stack([np.cos(angles), np.sin(angles)], 1)
+    else:
+        axes = rng.normal(size=(num_projections, x.shape[1]))
+        axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    return float(np.abs(np.sort(axes @ x.T) - np.sort(axes @ y.T)).mean())

@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 
 from jdiff.evaluation.bootstrap import (
+    NUM_RESAMPLES,
     Estimate,
     bootstrap_fraction,
     percentile_estimate,
-    resample_counts,
+    resample_pair,
 )
-
-NUM_RESAMPLES = 100
 
 
 class Copying(NamedTuple):
@@ -20,7 +19,7 @@ class Copying(NamedTuple):
     Attributes:
         nearer: chance that a sample is nearer to its nearest training image than a
             real image is to its own; 0.5 for real images.
-        closest: share of samples that are nearer than all but 1 in 100 real images;
+        closest: fraction of samples that are nearer than all but 1 in 100 real images;
             0.01 for real images.
     """
 
@@ -60,22 +59,13 @@ def copying(
         if not np.isfinite(d).all():
             raise ValueError("distances must be finite, got NaN or infinity.")
     samples, real = distances[0], np.sort(distances[1])
-    counts = [
-        np.vstack([np.ones(len(d)), resample_counts(len(d), num_resamples, seed + i)])
-        for i, d in enumerate(distances)
-    ]
-    below = np.pad(counts[1].cumsum(-1), [(0, 0), (1, 0)]) / len(real)
+    counts, counts_real = resample_pair(len(samples), len(real), num_resamples, seed)
+    below = np.pad(counts_real.cumsum(-1), [(0, 0), (1, 0)]) / len(real)
     above = 1.0 - 0.5 * sum(
         below[:, np.searchsorted(real, samples, side)] for side in ("left", "right")
     )
-    draws = (counts[0] * above).mean(-1)
-    closest = samples < np.quantile(real, 0.01)
-    return Copying(
-        percentile_estimate(draws[0], draws[1:]),
-        bootstrap_fraction(
-            closest, np.zeros(len(closest), int), seed, 10 * num_resamples
-        ),
-    )
+    nearer = percentile_estimate((counts * above).mean(-1))
+    return Copying(nearer, _below_1_percent(samples, real, seed, num_resamples))
 
 
 def companions(images: np.ndarray) -> np.ndarray:
@@ -109,9 +99,7 @@ def repetition(
         seed: of the bootstrap, >= 0.
         num_resamples: of the bootstrap, >= 0; 0 gives an interval without width.
     """
-    repeats = sample_companions < np.quantile(real_companions, 0.01)
-    stratum = np.zeros(len(repeats), int)
-    return bootstrap_fraction(repeats, stratum, seed, 10 * num_resamples)
+    return _below_1_percent(sample_companions, real_companions, seed, num_resamples)
 
 
 def nearest(
@@ -134,7 +122,7 @@ def nearest(
     Raises:
         ValueError: unequal shapes, none, too few points, NaN or infinity.
     """
-    queries, points = _as_rows(queries, points)
+    queries, points = as_rows(queries, points)
     if not 1 <= num <= len(points):
         raise ValueError(
             f"num must be in [1, number of points], got {num} with {len(points)}."
@@ -170,20 +158,26 @@ def square_distances(queries, points):
         yield rows, np.maximum(squares, 0.0, out=squares)
 
 
-def _as_rows(*sets):
+def as_rows(*sets: np.ndarray, least: int = 1) -> list[np.ndarray]:
     """Returns sets of vectors or images as float[N, F], or raises a ValueError."""
-    shapes = [np.shape(x) for x in sets]
-    if (
-        not all(shape and all(shape) for shape in shapes)
-        or len({shape[1:] for shape in shapes}) > 1
+    shapes = [list(np.shape(x)) for x in sets]
+    if any(shape[1:] != shapes[0][1:] for shape in shapes) or any(
+        len(shape) < 2 or shape[0] < least or 0 in shape for shape in shapes
     ):
         raise ValueError(
-            "queries and points must be [N, ...] and [M, ...], got "
-            f"{' and '.join(str(list(shape)) for shape in shapes)}."
+            f"sets must be [N, ...] and [M, ...], N and M >= {least}, "
+            f"got {' and '.join(map(str, shapes))}."
         )
     rows = [np.reshape(x, (len(x), -1)) for x in sets]
     # Squares of bytes would wrap around.
     rows = [x if x.dtype.kind == "f" else x.astype(np.float64) for x in rows]
     if not all(np.isfinite(np.vdot(x, x)) for x in rows):
-        raise ValueError("queries and points must be finite, got NaN or infinity.")
+        raise ValueError("sets must be finite, got NaN or infinity.")
     return rows
+
+
+def _below_1_percent(distances, real_distances, seed, num_resamples):
+    """Returns the fraction of distances less than all but 1 in 100 of real ones."""
+    hits = distances < np.quantile(real_distances, 0.01)
+    # A fraction costs nothing to resample, and many resamples make a smooth bound.
+    return bootstrap_fraction(hits, 0, seed, 10 * num_resamples)

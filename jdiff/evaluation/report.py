@@ -6,13 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jdiff.evaluation.bootstrap import Estimate
-from jdiff.evaluation.compare import (
-    Evaluation,
-    chars_of,
-    headline,
-    outside,
-    worst_view,
-)
+from jdiff.evaluation.compare import Evaluation, Figures
+from jdiff.evaluation.selection import chars_of
 from jdiff.images import on_paper, tile
 
 _NUM_WORST = 8  # characters in the table
@@ -20,8 +15,51 @@ _NUM_ROWS = 10  # characters, as rows, in each half of the picture
 _NUM_PAIRS = 6  # samples with their neighbours in a row of the picture
 _LABEL_WIDTH = 100
 _LEGEND = "read (of real images): samples, each with its nearest training image in grey"
+# Titles in the table, of fields of `Legibility` and of `FeatureDistances`.
+_READ = {"legible": "strict", "look-alikes merged": "merged"}
+_COMPARED = {"Frechet distance": "frechet_distance"}
+_COMPARED |= {name: name for name in ("precision", "recall", "density", "coverage")}
+_SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
+_DISTANCES = ("Frechet distance", *_SEEN)
 # The distances of appearance are small numbers of no unit.
-_PLAIN_NUMBERS = tuple("Frechet density pyramid spectrum grey stroke connected".split())
+_PLAIN_NUMBERS = (*_DISTANCES, "density")
+
+
+def headline(figures: Figures) -> dict[str, Estimate]:
+    """Returns the figures of the table by name, in its order; all judges, all views."""
+    rows = {}
+    for titles, views in (_READ, figures.legibility), (_COMPARED, figures.distances):
+        for title, field in titles.items():
+            for name, view in views.items():
+                rows[f"{title}, {name}"] = getattr(view, field)
+    rows |= zip(_SEEN, figures.appearance, strict=True)
+    rows["repeated"] = figures.repeated
+    if figures.copying is not None:
+        rows["nearer to training"] = figures.copying.nearer
+        rows["among the nearest 1%"] = figures.copying.closest
+    return rows
+
+
+def outside(samples: Figures, real: Figures) -> list[str]:
+    """Returns the names of the figures that lie outside the real images' interval."""
+    found, floor = headline(samples), headline(real)
+    return [
+        name
+        for name, estimate in found.items()
+        if not floor[name].low <= estimate.value <= floor[name].high
+    ]
+
+
+def worst_view(samples: Figures, real: Figures) -> tuple[str, float]:
+    """Returns the distance that is the largest multiple of its floor, and how large."""
+    found, floor = headline(samples), headline(real)
+    ratios = {
+        name: found[name].value / floor[name].value
+        for name in found
+        if name.startswith(_DISTANCES) and floor[name].value > 0
+    }
+    name = max(ratios, key=ratios.__getitem__)
+    return name, ratios[name]
 
 
 def format_table(evaluation: Evaluation) -> str:
