@@ -10,6 +10,7 @@ from jdiff.data.dataset import DataError as DataError
 from jdiff.data.dataset import Dataset as Dataset
 from jdiff.data.dataset import check_labels as check_labels
 from jdiff.data.dataset import read_npz as read_npz
+from jdiff.data.dataset import select as select
 from jdiff.data.emnist import emnist as emnist
 from jdiff.data.emnist import mnist as mnist
 from jdiff.data.folder import open_folder as open_folder

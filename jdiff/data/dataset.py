@@ -26,6 +26,11 @@ class Dataset(NamedTuple):
     classes: str | tuple[str, ...]
 
 
+def select(dataset: Dataset, rows: np.ndarray | slice) -> Dataset:
+    """Returns some of the images; rows are int[n], bool[N] or a slice."""
+    return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
+
+
 def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
     """Returns names as classes: a string if every name is one character."""
     names = tuple(names)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jdiff.data import EMNIST_CHARS, Dataset, check_labels
+from jdiff.data import EMNIST_CHARS, Dataset, check_labels, select
 from jdiff.evaluation.appearance import Appearance, measure_appearance, measure_looks
 from jdiff.evaluation.bootstrap import NUM_RESAMPLES, Estimate
 from jdiff.evaluation.distances import (
@@ -224,9 +224,7 @@ def make_reference(
         pixels,
         None if pixels is None else nearest(real, pixels)[0][:, 0],
     )
-    return reference, Dataset(
-        test.images[rows_test], test.labels[rows_test], test.classes
-    )
+    return reference, select(test, rows_test)
 
 
 def measure(

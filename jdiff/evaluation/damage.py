@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from jdiff.data import Dataset
+from jdiff.data import Dataset, select
 from jdiff.evaluation.selection import chars_of
 
 
@@ -140,14 +140,14 @@ def lose_classes(random, dataset, train, strength):
     lost = random.choice(np.unique(dataset.labels), int(strength), replace=False)
     kept = np.flatnonzero(~np.isin(dataset.labels, lost))
     more = random.choice(kept, len(dataset.labels) - len(kept))
-    return _take(dataset, np.concatenate([kept, more]))
+    return select(dataset, np.concatenate([kept, more]))
 
 
 def repeat_images(random, dataset, train, strength):
     """Has this fraction of the images repeat another one of their class."""
     rows = _others(random, dataset.labels)
     repeats = random.random(len(rows)) < strength
-    return _take(dataset, np.where(repeats, rows, np.arange(len(rows))))
+    return select(dataset, np.where(repeats, rows, np.arange(len(rows))))
 
 
 def copy_training_images(random, dataset, train, strength):
@@ -201,10 +201,6 @@ def _ink(dataset):
 def _with_ink(dataset, ink):
     images = np.clip(np.round(ink), 0, 255).astype(np.uint8)
     return dataset._replace(images=images[..., None])
-
-
-def _take(dataset, rows):
-    return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
 
 
 def _others(random, labels):

@@ -52,13 +52,15 @@ def copying(
     Raises:
         ValueError: none, another shape, NaN or infinity.
     """
-    distances = [np.asarray(d, np.float64) for d in (sample_distances, real_distances)]
-    for d in distances:
+    samples, real = (
+        np.asarray(d, np.float64) for d in (sample_distances, real_distances)
+    )
+    for d in (samples, real):
         if d.ndim != 1 or not d.size:
             raise ValueError(f"distances must be [N], N >= 1, got {list(d.shape)}.")
         if not np.isfinite(d).all():
             raise ValueError("distances must be finite, got NaN or infinity.")
-    samples, real = distances[0], np.sort(distances[1])
+    real = np.sort(real)
     counts, counts_real = resample_pair(len(samples), len(real), num_resamples, seed)
     below = np.pad(counts_real.cumsum(-1), [(0, 0), (1, 0)]) / len(real)
     above = 1.0 - 0.5 * sum(
@@ -160,7 +162,8 @@ def square_distances(queries, points):
 
 def as_rows(*sets: np.ndarray, least: int = 1) -> list[np.ndarray]:
     """Returns sets of vectors or images as float[N, F], or raises a ValueError."""
-    shapes = [list(np.shape(x)) for x in sets]
+    arrays = [np.asarray(x) for x in sets]
+    shapes = [list(x.shape) for x in arrays]
     if any(shape[1:] != shapes[0][1:] for shape in shapes) or any(
         len(shape) < 2 or shape[0] < least or 0 in shape for shape in shapes
     ):
@@ -168,7 +171,7 @@ def as_rows(*sets: np.ndarray, least: int = 1) -> list[np.ndarray]:
             f"sets must be [N, ...] and [M, ...], N and M >= {least}, "
             f"got {' and '.join(map(str, shapes))}."
         )
-    rows = [np.reshape(x, (len(x), -1)) for x in sets]
+    rows = [x.reshape(len(x), -1) for x in arrays]
     # Squares of bytes would wrap around.
     rows = [x if x.dtype.kind == "f" else x.astype(np.float64) for x in rows]
     if not all(np.isfinite(np.vdot(x, x)) for x in rows):

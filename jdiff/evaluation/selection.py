@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jdiff.data import DataError, Dataset, load
+from jdiff.data import DataError, Dataset, load, select
 
 
 def reference_splits(
@@ -26,10 +26,9 @@ def reference_splits(
     """
     if not name.endswith(".npz"):
         return load(name, "train", data_dir), load(name, "test", data_dir)
-    images, labels, chars = load(name)
-    order = np.argsort(labels, kind="stable")
-    halves = [np.sort(order[k::2]) for k in (0, 1)]
-    train, test = (Dataset(images[half], labels[half], chars) for half in halves)
+    dataset = load(name)
+    order = np.argsort(dataset.labels, kind="stable")
+    train, test = (select(dataset, np.sort(order[k::2])) for k in (0, 1))
     return train, test
 
 

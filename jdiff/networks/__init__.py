@@ -10,7 +10,7 @@ from jdiff.networks.affine import AffineDenoiser as AffineDenoiser
 from jdiff.networks.classifier import PatchClassifier as PatchClassifier
 from jdiff.networks.classifier import PlainClassifier as PlainClassifier
 from jdiff.networks.conditioning import Condition as Condition
-from jdiff.networks.conditioning import raw_level as raw_level
+from jdiff.networks.conditioning import raw_log_snr as raw_log_snr
 from jdiff.networks.conditioning import sinusoidal as sinusoidal
 from jdiff.networks.dit import DiT as DiT
 from jdiff.networks.dit import make_dit as make_dit

@@ -33,7 +33,7 @@ def sinusoidal(log_snr: jax.Array, num_features: int = 32) -> jax.Array:
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
-def raw_level(log_snr: jax.Array) -> jax.Array:
+def raw_log_snr(log_snr: jax.Array) -> jax.Array:
     """Returns the log-SNR itself as one feature, float[..., 1] in [-1, 1].
 
     Args:

@@ -25,8 +25,8 @@ class MLP(hk.Module):
         num_features: width of the hidden layers.
         num_layers: number of hidden layers, >= 1.
         num_outputs: size of the output; by default that of a point.
-        embed_level: log_snr float[B] -> features float[B, F]: Fourier features
-            (`sinusoidal`) or the number itself (`raw_level`).
+        embed_log_snr: log_snr float[B] -> features float[B, F]: Fourier features
+            (`sinusoidal`) or the number itself (`raw_log_snr`).
     """
 
     num_classes: int
@@ -34,7 +34,7 @@ class MLP(hk.Module):
     num_layers: int = 3
     num_outputs: int | None = None
     # A field: a function in the body of a Haiku module would become a method.
-    embed_level: Callable[[jax.Array], jax.Array] = dataclasses.field(
+    embed_log_snr: Callable[[jax.Array], jax.Array] = dataclasses.field(
         default=sinusoidal
     )
     name: str | None = None
@@ -54,7 +54,7 @@ class MLP(hk.Module):
             raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
         check_label(label, self.num_classes)
         classes = jax.nn.one_hot(label, self.num_classes + 1, dtype=x_t.dtype)
-        h = jnp.concatenate([x_t, self.embed_level(log_snr), classes], axis=-1)
+        h = jnp.concatenate([x_t, self.embed_log_snr(log_snr), classes], axis=-1)
         for _ in range(self.num_layers):
             h = jax.nn.gelu(hk.Linear(self.num_features)(h))
         num_outputs = x_t.shape[1] if self.num_outputs is None else self.num_outputs
@@ -107,12 +107,12 @@ def make_mlp(
     num_features: int = 128,
     num_layers: int = 3,
     num_outputs: int | None = None,
-    embed_level: Callable[[jax.Array], jax.Array] = sinusoidal,
+    embed_log_snr: Callable[[jax.Array], jax.Array] = sinusoidal,
 ) -> hk.Transformed:
     """Returns the multilayer perceptron for points as (init, apply); see `MLP`."""
 
     def network(x_t, log_snr, label):
-        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_level)
+        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_log_snr)
         return mlp(x_t, log_snr, label)
 
     return hk.without_apply_rng(hk.transform(network))

@@ -15,7 +15,7 @@ from jdiff import diffusion, models, networks, sampling, schedules, storage
 from jdiff.guidance import guide
 
 SCHEDULES = ("cosine", "linear", "quadratic", "sigmoid", "flow")
-LEVELS = {"sinusoidal": networks.sinusoidal, "raw": networks.raw_level}
+LEVELS = {"sinusoidal": networks.sinusoidal, "raw": networks.raw_log_snr}
 
 
 class PointModel(NamedTuple):
@@ -32,7 +32,7 @@ class PointModel(NamedTuple):
 def make_network(description: dict[str, Any]):
     """Returns the network of a description: (init, apply)."""
     sizes = (description[f"num_{name}"] for name in ("classes", "features", "layers"))
-    return networks.make_mlp(*sizes, embed_level=LEVELS[description["level"]])
+    return networks.make_mlp(*sizes, embed_log_snr=LEVELS[description["level"]])
 
 
 def build_model(description: dict[str, Any], params: Any) -> PointModel:

@@ -24,10 +24,23 @@ def check_positive(args: argparse.Namespace, *names: str) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be >= 1, got {values}.")
 
 
-def save_json(path: Path, figures: dict) -> None:
-    """Writes figures, all of them or none."""
+def check_json(path: Path | None) -> None:
+    """Raises a ValueError unless figures can be written there, if they are to be."""
+    if path:
+        jdiff.storage.check_output(path, ".json")
+
+
+def save_json(path: Path | None, figures: dict) -> None:
+    """Writes figures, all of them or none, if a path is given."""
+    if not path:
+        return
     with jdiff.storage.atomic_write(path) as draft:
         draft.write_text(json.dumps(figures, indent=1, default=str))
+
+
+def header(*columns: str) -> str:
+    """Returns the first two lines of a table in Markdown."""
+    return f"| {' | '.join(columns)} |\n" + "| --- " * len(columns) + "|"
 
 
 def run(main: Callable[[], None]) -> None:

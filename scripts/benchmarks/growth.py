@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from command import make_parser, run, save_json
+from command import check_json, make_parser, run, save_json
 from matplotlib.figure import Figure
 
 import jdiff
@@ -122,7 +122,7 @@ def main(argv=None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="F.json, with F.png")
     parser.add_argument("--quick", action="store_true", help="the smallest two of each")
     args = parser.parse_args(argv)
-    jdiff.storage.check_output(args.out, ".json")
+    check_json(args.out)
     number = 2 if args.quick else None
     figures: dict[str, dict] = {}
     for axis, values in (AXES | {"num_steps": STEPS}).items():

@@ -22,11 +22,12 @@ tested on every tenth image, and fitted to the others.
 
 import argparse
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command import check_positive, make_parser, run, save_json
+from command import check_json, check_positive, header, make_parser, run, save_json
 
 import jdiff
 
@@ -38,14 +39,12 @@ COLUMNS = ("test images", *TERMS, "integration error")
 
 def main(argv=None) -> None:
     args = parse_args(argv)
-    if args.out:
-        jdiff.storage.check_output(args.out, ".json")
+    check_json(args.out)
     model = jdiff.load_model(args.model)
     one_batch = compile_bits(model, args)
-    print(f"| {' | '.join(COLUMNS)} |\n" + "| --- " * len(COLUMNS) + "|")
+    print(header(*COLUMNS))
     table = {name: measure(name, model, one_batch, args) for name in args.data}
-    if args.out:
-        save_json(args.out, {"arguments": vars(args), "bits": table})
+    save_json(args.out, {"arguments": vars(args), "bits": table})
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -54,7 +53,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--data", nargs="+", default=sets, help="also FILE.npz")
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
     parser.add_argument("--model", default="unet", help="or FILE.safetensors")
-    parser.add_argument("--out", metavar="FILE.json", help="the figures, unrounded")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE.json", help="the figures, unrounded"
+    )
     parser.add_argument("--num", type=int, default=96, help="test images of each set")
     parser.add_argument("--steps", type=int, default=48, help="of the flow, even")
     parser.add_argument("--bound-steps", type=int, default=100)
@@ -87,7 +88,7 @@ def load(name: str, args: argparse.Namespace):
     train = jdiff.data.load(name, "train", args.data_dir)
     if name.endswith(".npz"):
         tenth = np.arange(len(train.images)) % 10 == 0
-        train, test = select(train, ~tenth), select(train, tenth)
+        train, test = (jdiff.data.select(train, rows) for rows in (~tenth, tenth))
     else:
         test = jdiff.data.load(name, "test", args.data_dir)
     if args.num > len(test.images):
@@ -96,11 +97,8 @@ def load(name: str, args: argparse.Namespace):
             f"got {args.num}."
         )
     rng = np.random.default_rng(args.seed)
-    return train, select(test, rng.permutation(len(test.images))[: args.num])
-
-
-def select(dataset, rows):
-    return dataset._replace(images=dataset.images[rows], labels=dataset.labels[rows])
+    rows = rng.permutation(len(test.images))[: args.num]
+    return train, jdiff.data.select(test, rows)
 
 
 def pixels(images: np.ndarray) -> np.ndarray:
@@ -151,8 +149,8 @@ def path_above_first(schedule: jdiff.Schedule, num_steps: int) -> jdiff.Schedule
     """
     alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
     level = np.log(sigma / np.maximum(alpha, 1e-9))
-    share = np.linspace(0.0, 1.0, num_steps) ** 1.5
-    wanted = level[0] + share * (math.log(2.0) - level[0])
+    fraction = np.linspace(0.0, 1.0, num_steps) ** 1.5
+    wanted = level[0] + fraction * (math.log(2.0) - level[0])
     wanted = np.append(wanted, level[-1])
     t = np.interp(wanted, level, np.arange(len(level)))
     tables = (np.interp(t, np.arange(len(level)), table) for table in (alpha, sigma))

@@ -15,7 +15,7 @@ from unittest import mock
 
 import jax
 import jax.numpy as jnp
-from command import check_positive, make_parser, run
+from command import check_positive, header, make_parser, run
 
 import jdiff
 from jdiff import runs
@@ -128,7 +128,7 @@ def main(argv=None) -> None:
         for num_devices in plan.devices
         for args in arguments_of(options, num_devices, plan.images)
     ]
-    print("|", " | ".join(COLUMNS), "|\n|", " | ".join(["---"] * len(COLUMNS)), "|")
+    print(header(*COLUMNS))
     for num_devices, args, lowered in steps:
         cost = cost_of(lowered, num_devices)
         megabytes = (f"{size / 1e6:,.1f}" for size in cost[1:])

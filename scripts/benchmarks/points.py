@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command import check_positive, make_parser, run, save_json
+from command import check_json, check_positive, header, make_parser, run, save_json
 
 import jdiff
 from jdiff.recipes import point_models
@@ -104,7 +104,7 @@ def mean(rows: list[dict[str, float]]) -> dict[str, float]:
 
 def table(args: argparse.Namespace) -> dict:
     """Prints the table, row by row, and returns the figures of each seed."""
-    print("| density | training, s | 200 steps | 20 steps |\n" + "| --- " * 4 + "|")
+    print(header("density", "training, s", "200 steps", "20 steps"))
     rows, nats, asked = {}, [], []
     for name in args.densities:
         rows[name] = []
@@ -148,11 +148,8 @@ def main(argv=None) -> None:
     add("--out", type=Path, help="FILE.json, the figures of each seed")
     args, args.options = parser.parse_known_args(argv)
     check_positive(args, "seeds", "num_samples", "num_density")
-    if args.out:
-        jdiff.storage.check_output(args.out, ".json")
-    figures = table(args)
-    if args.out:
-        save_json(args.out, figures)
+    check_json(args.out)
+    save_json(args.out, table(args))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from command import check_positive, make_parser, run, save_json
+from command import check_json, check_positive, make_parser, run, save_json
 from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
@@ -39,9 +39,7 @@ TEXTS = {
         "We met in May 1998 and walked along the harbour until the rain began",
         "Every morning the baker opens his shop at half past 6 and sells bread",
     ),
-    "ordinary": tuple(
-        Path(__file__).with_name("ordinary.txt").read_text().splitlines()
-    ),
+    "ordinary": Path(__file__).with_name("ordinary.txt").read_text().splitlines(),
 }
 # Package in Debian, and the file in it.
 FONTS = {
@@ -64,19 +62,17 @@ LEAST_LENGTH, WIDEST_GAP = 10, 0.7
 
 def main(argv: list[str] | None = None) -> None:
     parser = make_parser(__doc__)
-    parser.add_argument(
-        "--model", nargs="+", default=["latent"], help="names, or files of weights"
-    )
-    parser.add_argument("--texts", choices=TEXTS, default="five")
-    parser.add_argument(
-        "--hands", type=Path, help="FILE.npz of pen strokes: people, too"
-    )
-    parser.add_argument("--seeds", type=int, default=10, help="seeds of each model")
-    parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--out", type=Path, help="a JSON file for all that was read")
+    add = parser.add_argument
+    add("--model", nargs="+", default=["latent"], help="names, or files of weights")
+    add("--texts", choices=TEXTS, default="five")
+    add("--hands", type=Path, help="FILE.npz of pen strokes: people, too")
+    add("--seeds", type=int, default=10, help="seeds of each model")
+    add("--first-seed", type=int, default=0)
+    add("--steps", type=int, default=10)
+    add("--out", type=Path, help="a JSON file for all that was read")
     args = parser.parse_args(argv)
     check_positive(args, "seeds", "steps")
+    check_json(args.out)
     if not shutil.which("tesseract"):
         raise ValueError(
             "tesseract must be installed to read the pages: apt-get install "
@@ -98,8 +94,7 @@ def main(argv: list[str] | None = None) -> None:
         rates = [error_rates(page["text"], page["read"]) for page in read]
         folded, exact = np.mean(rates, 0)
         print(f"{name:24}{folded:12.3f}{exact:12.3f}{len(read):8}")
-    if args.out:
-        save_json(args.out, result)
+    save_json(args.out, result)
 
 
 def find_fonts() -> dict[str, Path]:

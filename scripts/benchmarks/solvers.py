@@ -20,7 +20,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from command import check_positive, make_parser, run
+from command import check_positive, header, make_parser, run
 
 import jdiff
 from jdiff import closed_form
@@ -98,8 +98,7 @@ def mixture_error(keys, times, solver):
 
 
 def print_table(title, steps, solvers, error):
-    print(f"\n{title}\n\n| solver | grid | {' | '.join(map(str, steps))} |")
-    print("| --- | --- |" + " --- |" * len(steps))
+    print(f"\n{title}\n\n" + header("solver", "grid", *map(str, steps)))
     for name, solver in solvers.items():
         for grid, make_times in GRIDS.items():
             errors = [error(make_times(SCHEDULE, num), solver) for num in steps]
@@ -145,10 +144,8 @@ def print_shipped(steps, guidance):
     def error(*choices):
         return f"{float(jnp.sqrt(jnp.square(draw(*choices) - exact).mean())):.3f}"
 
-    print(
-        f"\nGuidance {guidance:g}\n\n| solver | grid | {' | '.join(map(str, steps))} |"
-    )
-    print("| --- | --- |" + " --- |" * len(steps))
+    title = f"\nGuidance {guidance:g}\n\n"
+    print(title + header("solver", "grid", *map(str, steps)))
     for name, solver in DETERMINISTIC.items():
         for grid, make in SHIPPED_GRIDS.items():
             cells = (error(make(model.schedule, num), solver) for num in steps)

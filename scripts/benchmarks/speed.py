@@ -34,7 +34,7 @@ import jax.numpy as jnp
 import linear
 import numpy as np
 import optax
-from command import check_positive, make_parser, run, save_json
+from command import check_json, check_positive, header, make_parser, run, save_json
 from matplotlib.figure import Figure
 
 import jdiff
@@ -210,7 +210,7 @@ def points_training(args: argparse.Namespace) -> Contest:
     batch_size, num_steps, num_classes = 2048, 4 if args.quick else 64, 2
     data = jdiff.data.DENSITIES["moons"].draw(batch_size * num_steps, 0)
     network = jdiff.networks.make_mlp(
-        num_classes, 64, 3, embed_level=jdiff.networks.raw_level
+        num_classes, 64, 3, embed_log_snr=jdiff.networks.raw_log_snr
     )
     schedule = jdiff.cosine_schedule(200)
     loss_fn = jdiff.make_diffusion_loss(network.apply, schedule, jdiff.PREDICT_V)
@@ -261,8 +261,8 @@ def report(work: str, contest: Contest, figures: dict, peak: float) -> None:
     known = math.isfinite(contest.flops)
     flops = contest.flops / contest.num_items
     print(f"\n{work}" + f", {flops / 1e6:.0f} MFLOP an image" * known + "\n")
-    print(f"| | {contest.items}/s | GFLOP/s | of the peak | jdiff is | first call |")
-    print("| --- " * 6 + "|")
+    rate = f"{contest.items}/s"
+    print(header("", rate, "GFLOP/s", "of the peak", "jdiff is", "first call"))
     for name, row in figures.items():
         rate = flops * row["per_s"] / 1e9
         speed = f"{rate:.0f} | {rate / peak:.0%}" if known else " | "
@@ -310,8 +310,7 @@ def main(argv=None) -> None:
     parser.add_argument("--quick", action="store_true", help="only show that it runs")
     args = parser.parse_args(argv)
     check_positive(args, "rounds", "batch_size")
-    if args.out:
-        jdiff.storage.check_output(args.out, ".json")
+    check_json(args.out)
     if args.quick:
         args.rounds, args.batch_size = 1, 8
     product = matrix_product(args)

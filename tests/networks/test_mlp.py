@@ -11,13 +11,13 @@ import jdiff
 from jdiff.networks.conditioning import MAX_LOG_SNR
 
 B, D, CLASSES = 6, 2, 3
-LEVELS = (jdiff.networks.sinusoidal, jdiff.networks.raw_level)
+LEVELS = (jdiff.networks.sinusoidal, jdiff.networks.raw_log_snr)
 
 
 @functools.cache
-def network(embed_level=jdiff.networks.sinusoidal, num_outputs=None, num_layers=2):
+def network(embed_log_snr=jdiff.networks.sinusoidal, num_outputs=None, num_layers=2):
     """(init, apply) and weights that are nowhere 0."""
-    net = jdiff.networks.make_mlp(CLASSES, 16, num_layers, num_outputs, embed_level)
+    net = jdiff.networks.make_mlp(CLASSES, 16, num_layers, num_outputs, embed_log_snr)
     params = jdiff.models.init_params(jax.random.key(0), net, (D,))
     rng = np.random.default_rng(0)
     return net, jax.tree.map(
@@ -33,10 +33,10 @@ def inputs(seed=0):
     return x_t, log_snr, jnp.arange(B) % (CLASSES + 1)
 
 
-@pytest.mark.parametrize("embed_level", LEVELS)
+@pytest.mark.parametrize("embed_log_snr", LEVELS)
 @pytest.mark.parametrize("num_outputs", [None, 1, 4])
-def test_it_returns_as_many_numbers_as_asked_for(embed_level, num_outputs):
-    net, params = network(embed_level, num_outputs)
+def test_it_returns_as_many_numbers_as_asked_for(embed_log_snr, num_outputs):
+    net, params = network(embed_log_snr, num_outputs)
     assert net.apply(params, *inputs()).shape == (B, num_outputs or D)
 
 
@@ -46,18 +46,18 @@ def test_fresh_weights_predict_0():
     np.testing.assert_array_equal(net.apply(params, *inputs()), np.zeros((B, D)))
 
 
-@pytest.mark.parametrize("embed_level", LEVELS)
-def test_example_k_of_a_batch_depends_on_example_k_alone(embed_level):
-    net, params = network(embed_level)
+@pytest.mark.parametrize("embed_log_snr", LEVELS)
+def test_example_k_of_a_batch_depends_on_example_k_alone(embed_log_snr):
+    net, params = network(embed_log_snr)
     whole = net.apply(params, *inputs())
     for k in range(B):
         alone = net.apply(params, *(leaf[k : k + 1] for leaf in inputs()))
         np.testing.assert_allclose(alone[0], whole[k], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("embed_level", LEVELS)
-def test_it_sees_point_level_and_class(embed_level):
-    net, params = network(embed_level)
+@pytest.mark.parametrize("embed_log_snr", LEVELS)
+def test_it_sees_point_level_and_class(embed_log_snr):
+    net, params = network(embed_log_snr)
     x_t, log_snr, label = inputs()
     here = net.apply(params, x_t, log_snr, label)
     for other in (
@@ -68,9 +68,9 @@ def test_it_sees_point_level_and_class(embed_level):
         assert (np.abs(net.apply(params, *other) - here).max(1) > 1e-5).all()
 
 
-@pytest.mark.parametrize("embed_level", LEVELS)
-def test_both_ends_of_the_path_are_finite_levels(embed_level):
-    net, params = network(embed_level)
+@pytest.mark.parametrize("embed_log_snr", LEVELS)
+def test_both_ends_of_the_path_are_finite_levels(embed_log_snr):
+    net, params = network(embed_log_snr)
     x_t, _, label = inputs()
     for end in (np.inf, -np.inf):
         out = net.apply(params, x_t, jnp.full(B, end), label)
@@ -79,12 +79,12 @@ def test_both_ends_of_the_path_are_finite_levels(embed_level):
         assert np.isfinite(out).all()
 
 
-def test_raw_level_is_linear_in_the_log_snr_and_bounded():
+def test_raw_log_snr_is_linear_in_the_log_snr_and_bounded():
     levels = jnp.linspace(-MAX_LOG_SNR, MAX_LOG_SNR, 9)
     np.testing.assert_allclose(
-        jdiff.networks.raw_level(levels)[:, 0], np.linspace(-1, 1, 9), atol=1e-6
+        jdiff.networks.raw_log_snr(levels)[:, 0], np.linspace(-1, 1, 9), atol=1e-6
     )
-    beyond = jdiff.networks.raw_level(jnp.array([-1e9, 1e9]))
+    beyond = jdiff.networks.raw_log_snr(jnp.array([-1e9, 1e9]))
     np.testing.assert_array_equal(beyond[:, 0], [-1, 1])
 
 
