@@ -24,9 +24,7 @@ every noise level. `LinearDiffusion` has the interface of the article's own libr
 
 import contextlib
 import functools
-import math
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +35,6 @@ import numpy as np
 from jdiff import storage
 from jdiff.closed_form.moments import (
     Moments,
-    check_classes,
-    check_images,
     collect,
     names_of,
     principal_axes,
@@ -85,11 +81,8 @@ def fit(
     Raises:
         ValueError: images or labels cannot be fitted; the message says why.
     """
-    images = np.asarray(images)
-    names = check_images(images, labels)
-    check_classes(Counter(names), num_latents, math.prod(images.shape[1:]))
-    model = solve(collect([(images, names)]), num_latents)
-    return model if noise is None else _fit_noise(model, images, names, noise)
+    model = fit_blocks([(images, labels)], num_latents)
+    return model if noise is None else _fit_noise(model, images, labels, noise)
 
 
 def fit_blocks(
@@ -160,13 +153,9 @@ def denoise(
     wanted = (len(index), model.biases.shape[1])
     if np.shape(eps) != wanted:
         raise ValueError(f"eps must be {list(wanted)}, got {list(np.shape(eps))}.")
-    arrays = model._replace(labels=())
-    images = np.empty((len(index), *model.mean.shape), np.float32)
-    for start in range(0, len(index), _BATCH):
-        rows = np.minimum(np.arange(start, start + _BATCH), len(index) - 1)
-        batch = _denoise_batch(arrays, index[rows], np.asarray(eps, np.float32)[rows])
-        images[start : start + _BATCH] = batch[: len(index) - start]
-    return images
+    draw = functools.partial(_denoise_batch, model._replace(labels=()))
+    eps = np.asarray(eps, np.float32)
+    return in_batches(draw, _BATCH, model.mean.shape, index, eps)
 
 
 def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.ndarray:
@@ -175,14 +164,30 @@ def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.n
     Raises:
         ValueError: an unknown label.
     """
-    places = {label: place for place, label in enumerate(known)}
-    for label in names_of(labels):
-        if label not in places:
+    places, names = {label: k for k, label in enumerate(known)}, names_of(labels)
+    for name in names:
+        if name not in places:
             raise ValueError(
                 f"labels must be among the {len(places)} that were fitted, "
-                f"got {label!r}."
+                f"got {name!r}."
             )
-    return np.array([places[label] for label in names_of(labels)], np.int32)
+    return np.array([places[name] for name in names], np.int32)
+
+
+def in_batches(
+    draw: Callable[..., jax.Array], size: int, shape: Sequence[int], *arrays: np.ndarray
+) -> np.ndarray:
+    """Returns images float32[N, *shape], drawn from rows of the arrays.
+
+    In batches of one size, so that it compiles once; the last row fills the last one.
+    """
+    num = len(arrays[0])
+    images = np.empty((num, *shape), np.float32)
+    for start in range(0, num, size):
+        rows = np.minimum(np.arange(start, start + size), num - 1)
+        batch = draw(*(array[rows] for array in arrays))
+        images[start : start + size] = batch[: num - start]
+    return images
 
 
 def save(path: str | Path, model: LinearModel) -> None:
@@ -287,11 +292,15 @@ class LinearDiffusion:
 
 
 def _fit_noise(
-    model: LinearModel, images: np.ndarray, names: list[Any], noise: Iterable[Any]
+    model: LinearModel,
+    images: np.ndarray,
+    labels: Sequence[Hashable],
+    noise: Iterable[np.ndarray],
 ) -> LinearModel:
     """Returns the model with the regression of Eq. 2 on given draws of noise."""
     size = model.biases.shape[1]
-    latents = np.asarray(jax.jit(jax.vmap(functools.partial(encode, model)))(images))
+    encode_all = jax.jit(jax.vmap(functools.partial(encode, model)))
+    latents = np.asarray(encode_all(np.asarray(images)))
 
     def blocks():
         for eps in noise:
@@ -300,7 +309,7 @@ def _fit_noise(
                     f"noise must be draws of {list(latents.shape)}, "
                     f"got {list(np.shape(eps))}."
                 )
-            yield np.concatenate([latents + eps, eps], 1), names
+            yield np.concatenate([latents + eps, eps], 1), labels
 
     stats = collect(blocks())
     weights, biases = [], []

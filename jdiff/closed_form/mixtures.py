@@ -9,6 +9,7 @@ at each noise level, holds for pixels. One cell of full rank is the best affine
 denoiser.
 """
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -149,13 +150,9 @@ def generate(
 
     Image k depends on label k and on `jax.random.fold_in(key, k)` alone."""
     index = linear.find_labels(model.labels, labels)
-    images = np.empty((len(index), *model.mean.shape), np.float32)
-    for start in range(0, len(index), _BATCH):
-        rows = np.arange(start, start + _BATCH)
-        classes = index[np.minimum(rows, len(index) - 1)]
-        batch = _draw_batch(key, model._replace(labels=()), rows, classes)
-        images[start : start + _BATCH] = batch[: len(index) - start]
-    return images
+    draw = functools.partial(_draw_batch, key, model._replace(labels=()))
+    rows = np.arange(len(index))
+    return linear.in_batches(draw, _BATCH, model.mean.shape, rows, index)
 
 
 def log_density(
@@ -280,12 +277,10 @@ def _check(images, labels, num_cells, num_latents, rank, shrinkage):
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8, got {images.dtype}.")
     moments.check_classes(Counter(names), num_latents, math.prod(images.shape[1:]))
-    for name, value, most in (
-        ("num_cells", num_cells, len(images)),
-        ("rank", rank, num_latents),
-    ):
-        if not 1 <= value <= most:
-            raise ValueError(f"{name} must be in [1, {most}], got {value}.")
+    if not 1 <= num_cells <= len(images):
+        raise ValueError(f"num_cells must be in [1, {len(images)}], got {num_cells}.")
+    if not 1 <= rank <= num_latents:
+        raise ValueError(f"rank must be in [1, {num_latents}], got {rank}.")
     if not 0 < shrinkage < math.inf:
         raise ValueError(f"shrinkage must be > 0 and finite, got {shrinkage}.")
     return names
@@ -300,9 +295,8 @@ def _split(model: MixtureModel, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _principal_axes(images, num_latents):
     """Returns mean [*S] in 0 .. 255, axes [L, D], and the variance beyond them."""
     # As one class, because the moments of each class would take memory.
-    mean, covariance = moments.total_covariance(
-        moments.collect([(images, [0] * len(images))])
-    )
+    whole = moments.collect([(images, [0] * len(images))])
+    mean, covariance = moments.total_covariance(whole)
     variances, vectors = np.linalg.eigh(covariance / 127.5**2)
     axes = vectors[:, : -num_latents - 1 : -1].T.astype(np.float32)
     others = variances[:-num_latents]
@@ -312,7 +306,6 @@ def _principal_axes(images, num_latents):
 def _encode_all(images: np.ndarray, mean: np.ndarray, axes: np.ndarray) -> np.ndarray:
     latents = np.empty((len(images), len(axes)), np.float32)
     for start in range(0, len(images), 4096):
-        rows = images[start : start + 4096] - mean[None].astype(np.float32)
-        rows = rows.reshape(len(rows), -1)
-        latents[start : start + 4096] = rows @ axes.T / 127.5
+        rows = images[start : start + 4096] - mean.astype(np.float32)
+        latents[start : start + 4096] = rows.reshape(len(rows), -1) @ axes.T / 127.5
     return latents

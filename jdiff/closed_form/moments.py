@@ -180,12 +180,10 @@ def _add_block(
         part = sums.setdefault(name, [0, np.zeros(size), np.zeros((size, size))])
         part[0] += len(rows)
         for start in range(0, len(rows), _ROWS):
-            some = flat[rows[start : start + _ROWS]]
+            some = flat[rows[start : start + _ROWS]] - origin
             # Padded to one size, so that it compiles once; zeros add nothing.
             padded = np.zeros((_ROWS, size), np.float32)
-            np.subtract(
-                some, origin[None], out=padded[: len(some)], casting="same_kind"
-            )
+            padded[: len(some)] = some
             part[1] += padded.sum(0, dtype=np.float64)
             part[2] += np.asarray(_products(padded))
 
