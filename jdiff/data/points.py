@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from jdiff import storage
 from jdiff.data.dataset import DataError
@@ -157,7 +158,7 @@ def parabola(num_points: int, seed: int = 0) -> Points:
     """
     rng = _generator(num_points, seed)
     x, y = rng.normal(size=(2, num_points))
-    return _points(4.0 * x, 0.25 * (4.0 * x) ** 2 + y, np.zeros(num_points))
+    return _points([4.0 * x, 0.25 * (4.0 * x) ** 2 + y], np.zeros(num_points))
 
 
 def moons(num_points: int, seed: int = 0, noise: float = NOISE) -> Points:
@@ -202,9 +203,9 @@ def moons_and_circles(num_points: int, seed: int = 0, noise: float = NOISE) -> P
     """
     rng = _generator(num_points, seed, noise)
     labels, angle = rng.integers(4, size=num_points), _turn(rng, num_points)
-    left = _on_moons(labels, angle / 2) + _MOONS_AT
-    right = _on_circles(labels - 2, angle) + _CIRCLES_AT
-    curve = np.where(labels[:, None] < 2, left, right)
+    left = _on_moons(labels, angle / 2) + _MOONS_AT[:, None]
+    right = _on_circles(labels - 2, angle) + _CIRCLES_AT[:, None]
+    curve = np.where(labels < 2, left, right)
     return _with_noise(rng, curve, labels, noise)
 
 
@@ -220,7 +221,7 @@ def checkerboard(num_points: int, seed: int = 0) -> Points:
     row = labels // 2
     column = 2 * (labels % 2) + row % 2
     x, y = rng.uniform(size=(2, num_points))
-    return _points(column + x - 2, row + y - 2, labels)
+    return _points([column + x - 2, row + y - 2], labels)
 
 
 def swiss_roll(num_points: int, seed: int = 0, noise: float = ROLL_NOISE) -> Points:
@@ -232,7 +233,7 @@ def swiss_roll(num_points: int, seed: int = 0, noise: float = ROLL_NOISE) -> Poi
     """
     rng = _generator(num_points, seed, noise)
     t = rng.uniform(1.5 * np.pi, 4.5 * np.pi, num_points)
-    curve = np.stack([t * np.cos(t), t * np.sin(t)], 1)
+    curve = t * np.array([np.cos(t), np.sin(t)])
     return _with_noise(rng, curve, np.zeros(num_points), noise)
 
 
@@ -246,7 +247,7 @@ def gaussian_grid(num_points: int, seed: int = 0) -> Points:
     """
     rng = _generator(num_points, seed)
     labels = rng.integers(25, size=num_points)
-    centres = np.stack([_CENTRES[labels // 5], _CENTRES[labels % 5]], 1)
+    centres = _CENTRES[np.array([labels // 5, labels % 5])]
     return _with_noise(rng, centres, labels, _GRID_STD)
 
 
@@ -312,13 +313,11 @@ def _turn(rng: np.random.Generator, num_points: int) -> np.ndarray:
 
 def _on_moons(labels: np.ndarray, angle: np.ndarray) -> np.ndarray:
     x, y = np.cos(angle), np.sin(angle)
-    inner = np.stack([1.0 - x, 0.5 - y], 1)
-    return np.where(labels[:, None] == 1, inner, np.stack([x, y], 1))
+    return np.where(labels == 1, [1.0 - x, 0.5 - y], [x, y])
 
 
 def _on_circles(labels: np.ndarray, angle: np.ndarray) -> np.ndarray:
-    radius = np.where(labels == 1, 0.5, 1.0)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+    return np.where(labels == 1, 0.5, 1.0) * [np.cos(angle), np.sin(angle)]
 
 
 def _to_arc(points: np.ndarray) -> np.ndarray:
@@ -328,12 +327,12 @@ def _to_arc(points: np.ndarray) -> np.ndarray:
     return np.where(y >= 0, abs(np.hypot(x, y) - 1.0), to_end)
 
 
-def _points(x: np.ndarray, y: np.ndarray, labels: np.ndarray) -> Points:
-    return Points(np.stack([x, y], 1).astype(np.float32), labels.astype(np.int32))
+def _points(places: ArrayLike, labels: np.ndarray) -> Points:
+    """Returns places [2, N] as points float32[N, 2], with their labels."""
+    return Points(np.float32(np.transpose(places)), labels.astype(np.int32))
 
 
 def _with_noise(
     rng: np.random.Generator, curve: np.ndarray, labels: np.ndarray, noise: float
 ) -> Points:
-    x, y = (curve + noise * rng.normal(size=curve.shape)).T
-    return _points(x, y, labels)
+    return _points(curve + noise * rng.normal(size=(len(labels), 2)).T, labels)
