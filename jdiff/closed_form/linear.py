@@ -33,12 +33,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import storage
-from jdiff.closed_form.moments import (
-    Moments,
-    collect,
-    names_of,
-    principal_axes,
-)
+from jdiff.closed_form.moments import Moments, collect, names_of, principal_axes
 
 _BATCH = 128  # images generated at once; their matrices take 10 MB
 

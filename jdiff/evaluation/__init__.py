@@ -44,7 +44,6 @@ from jdiff.evaluation.judge import load_judges as load_judges
 from jdiff.evaluation.judge import make_classifier as make_classifier
 from jdiff.evaluation.judge import merged_labels as merged_labels
 from jdiff.evaluation.judge import read_images as read_images
-from jdiff.evaluation.judge import read_legibility as read_legibility
 from jdiff.evaluation.neighbours import Copying as Copying
 from jdiff.evaluation.neighbours import companions as companions
 from jdiff.evaluation.neighbours import copying as copying

@@ -30,8 +30,8 @@ from jdiff.evaluation.judge import (
     Legibility,
     char_index,
     check_images,
+    legibility,
     read_images,
-    read_legibility,
 )
 from jdiff.evaluation.neighbours import (
     Copying,
@@ -165,8 +165,8 @@ def evaluate(
     known = np.flatnonzero(np.isin(chars_of(test), sorted(counts)))
     chars = chars_of(test)[known]
     for name, judge in judges.items():
-        logits = read_images(judge, test.images[known]).logits
-        every = read_legibility(logits, chars, seed, reference.allowed)
+        reading = read_images(judge, test.images[known])
+        every = legibility(reading, chars, seed, reference.allowed)
         strict, merged = of_real.legibility[name][:2]
         of_real.legibility[name] = every._replace(strict=strict, merged=merged)
     return Evaluation(
@@ -248,8 +248,8 @@ def measure(
     readings = {name: read_images(x, samples.images) for name, x in judges.items()}
     features = {name: reading.features for name, reading in readings.items()}
     features["looks"] = (measure_looks(samples.images) - reference.mean) / reference.std
-    legibility = {
-        name: read_legibility(reading.logits, chars, seed, reference.allowed)
+    read = {
+        name: legibility(reading, chars, seed, reference.allowed)
         for name, reading in readings.items()
     }
     distances = {}
@@ -266,7 +266,7 @@ def measure(
     pixels = _pixels(samples.images)
     beside = companions(pixels)
     repeated = repetition(beside, reference.real_companions, *bootstrap)
-    figures = Figures(legibility, distances, appearance, repeated, None)
+    figures = Figures(read, distances, appearance, repeated, None)
     if reference.train_pixels is None or reference.real_distances is None:
         return figures, None
     nearby, places = nearest(pixels, reference.train_pixels)

@@ -215,8 +215,7 @@ class Legibility(NamedTuple):
 
 
 def legibility(
-    judge: Judge,
-    images: np.ndarray,
+    reading: Reading,
     chars: Sequence[str] | np.ndarray,
     seed: int = 0,
     allowed: str = EMNIST_CHARS,
@@ -231,26 +230,16 @@ def legibility(
     for that, and so it overlooks an i without its dot.
 
     Args:
-        judge: from `load_judge`.
-        images: uint8[N, 28, 28] or [N, 28, 28, 1], upright, 255 is ink.
+        reading: `read_images(judge, images)`.
         chars: what each image should be, N characters of 0-9, A-Z, a-z.
         seed: of the bootstrap, >= 0; equal seeds give equal intervals.
         allowed: the characters that the judge chooses from; "0123456789" for MNIST.
 
     Raises:
-        ValueError: images of another size or type, or none; unknown characters, or
-            another number of them; a character that is not allowed.
+        ValueError: unknown characters, or another number of them; a character that is
+            not allowed.
     """
-    return read_legibility(read_images(judge, images).logits, chars, seed, allowed)
-
-
-def read_legibility(
-    logits: np.ndarray,
-    chars: Sequence[str] | np.ndarray,
-    seed: int = 0,
-    allowed: str = EMNIST_CHARS,
-) -> Legibility:
-    """Returns `legibility` of images whose logits [N, 47] are known."""
+    logits = reading.logits
     index = char_index(chars)
     if len(index) != len(logits):
         raise ValueError(

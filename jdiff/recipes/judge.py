@@ -150,7 +150,7 @@ def warp(key, image):
 def report(judge, sets) -> None:
     """Prints how often the judge reads the test images, and what it takes for what."""
     images, chars = sets["emnist_test"]
-    result = evaluation.legibility(judge, images, chars)
+    result = evaluation.legibility(evaluation.read_images(judge, images), chars)
     classes = np.mean(list(result.per_class.values()))
     print(f"EMNIST test, {len(images):,} images: {result.strict.value:.2%}, "
           f"look-alikes merged {result.merged.value:.2%}, "

@@ -145,10 +145,10 @@ def main(argv=None) -> None:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             *costs, bits, images = pool.submit(measure, name, args, chars).result()
-        features = evaluation.read_images(judge, images).features
-        read = evaluation.legibility(judge, images, chars, allowed=allowed).strict
-        distance = evaluation.frechet_distance(features, reference).value
-        pair = evaluation.compare_manifolds(features, reference[rows])[:2]
+        reading = evaluation.read_images(judge, images)
+        read = evaluation.legibility(reading, chars, allowed=allowed).strict
+        distance = evaluation.frechet_distance(reading.features, reference).value
+        pair = evaluation.compare_manifolds(reading.features, reference[rows])[:2]
         figures = [*costs, 100 * read.value, distance, *(x.value for x in pair), bits]
         print(f"{name:14}" + "".join(f"{x:11.3f}" for x in figures), flush=True)
 

@@ -117,9 +117,8 @@ def test_the_linear_model_writes_too(folder):
     argv = ["--model", "mixture", "--chars", "ACEHRTW", "--num", "10"]
     main(["sample", *argv, "--out", "s.npz"])
     samples = np.load("s.npz")
-    read = evaluation.legibility(
-        evaluation.load_judge(), samples["images"], samples["chars"]
-    )
+    reading = evaluation.read_images(evaluation.load_judge(), samples["images"])
+    read = evaluation.legibility(reading, samples["chars"])
     assert read.strict.value > 0.8
 
 

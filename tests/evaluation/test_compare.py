@@ -90,7 +90,9 @@ def test_the_figures_are_those_of_the_metrics(result):
     assert found.kernel_distance == evaluation.kernel_distance(*pair)
     assert found[2:] == evaluation.compare_manifolds(*pair)
     wanted = evaluation.chars_of(SAMPLES)
-    expected = evaluation.legibility(FAKE, SAMPLES.images, wanted, allowed=CHARS)
+    expected = evaluation.legibility(
+        evaluation.read_images(FAKE, SAMPLES.images), wanted, allowed=CHARS
+    )
     found = result.samples.legibility["fake"]
     assert found == expected
     assert 0.5 < found.strict.value < 0.8
@@ -154,7 +156,9 @@ def test_missing_characters_are_named(result):
 
 def test_fractions_of_single_characters_are_over_all_test_images(result):
     wanted = evaluation.chars_of(TEST)
-    every = evaluation.legibility(FAKE, TEST.images, wanted, allowed=CHARS)
+    every = evaluation.legibility(
+        evaluation.read_images(FAKE, TEST.images), wanted, allowed=CHARS
+    )
     found = result.real.legibility["fake"]
     assert found.per_class == every.per_class
     assert found.per_class_merged == every.per_class_merged
