@@ -1,20 +1,8 @@
 """How good samples are: judges, appearance, distances, neighbours, damage, report."""
 
-from jdiff.evaluation.appearance import Appearance as Appearance
-from jdiff.evaluation.appearance import count_parts as count_parts
-from jdiff.evaluation.appearance import grey_areas as grey_areas
-from jdiff.evaluation.appearance import laplacian_pyramid as laplacian_pyramid
-from jdiff.evaluation.appearance import marginal_distance as marginal_distance
-from jdiff.evaluation.appearance import measure_appearance as measure_appearance
-from jdiff.evaluation.appearance import measure_looks as measure_looks
-from jdiff.evaluation.appearance import parts_distance as parts_distance
-from jdiff.evaluation.appearance import pyramid_distance as pyramid_distance
-from jdiff.evaluation.appearance import radial_spectrum as radial_spectrum
-from jdiff.evaluation.appearance import stroke_widths as stroke_widths
+from jdiff.evaluation import appearance as appearance
 from jdiff.evaluation.bootstrap import Estimate as Estimate
 from jdiff.evaluation.bootstrap import bootstrap_fraction as bootstrap_fraction
-from jdiff.evaluation.bootstrap import centred_estimate as centred_estimate
-from jdiff.evaluation.bootstrap import resample_counts as resample_counts
 from jdiff.evaluation.compare import Evaluation as Evaluation
 from jdiff.evaluation.compare import FeatureDistances as FeatureDistances
 from jdiff.evaluation.compare import Figures as Figures
@@ -49,7 +37,6 @@ from jdiff.evaluation.neighbours import companions as companions
 from jdiff.evaluation.neighbours import copying as copying
 from jdiff.evaluation.neighbours import nearest as nearest
 from jdiff.evaluation.neighbours import repetition as repetition
-from jdiff.evaluation.neighbours import square_distances as square_distances
 from jdiff.evaluation.report import as_dict as as_dict
 from jdiff.evaluation.report import format_table as format_table
 from jdiff.evaluation.report import headline as headline

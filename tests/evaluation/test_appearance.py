@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jdiff.evaluation import (
+from jdiff.evaluation.appearance import (
     count_parts,
+    expand,
     grey_areas,
     laplacian_pyramid,
     marginal_distance,
@@ -16,7 +17,6 @@ from jdiff.evaluation import (
     radial_spectrum,
     stroke_widths,
 )
-from jdiff.evaluation.appearance import expand
 
 
 def draw_bars(num, seed=0, width=4):

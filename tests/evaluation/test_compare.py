@@ -97,12 +97,12 @@ def test_the_figures_are_those_of_the_metrics(result):
     assert found == expected
     assert 0.5 < found.strict.value < 0.8
     # The looks are standardised by the reference.
-    looks = [evaluation.measure_looks(TRAIN.images[rows])]
-    looks.insert(0, evaluation.measure_looks(SAMPLES.images))
+    looks = [evaluation.appearance.measure_looks(TRAIN.images[rows])]
+    looks.insert(0, evaluation.appearance.measure_looks(SAMPLES.images))
     mean, std = looks[1].mean(0), looks[1].std(0)
     distance = evaluation.frechet_distance(*((x - mean) / std for x in looks))
     assert result.samples.distances["looks"].frechet_distance == distance
-    assert result.samples.appearance == evaluation.measure_appearance(
+    assert result.samples.appearance == evaluation.appearance.measure_appearance(
         SAMPLES.images, wanted, TRAIN.images[rows], evaluation.chars_of(TRAIN)[rows]
     )
 

@@ -7,18 +7,17 @@ import scipy.linalg
 import scipy.stats
 from scipy.spatial.distance import cdist
 
-from jdiff import evaluation
 from jdiff.evaluation import (
     bootstrap_fraction,
-    centred_estimate,
     compare_manifolds,
     copying,
     distances,
     frechet_distance,
     kernel_distance,
     nearest,
-    resample_counts,
 )
+from jdiff.evaluation.bootstrap import centred_estimate, resample_counts
+from jdiff.evaluation.neighbours import square_distances
 
 SIZES = [(40, 60, 6), (300, 200, 20), (9, 2000, 8)]
 
@@ -356,7 +355,7 @@ def test_neighbours_are_those_of_all_distances(num, dtype):
 def test_neighbours_do_not_depend_on_blocks(num):
     # 16.8 million distances fit a block.
     points, queries = np.split(np.random.default_rng(0).random((60_300, 2)), [60_000])
-    blocks = list(evaluation.square_distances(queries, points))
+    blocks = list(square_distances(queries, points))
     assert len(blocks) > 1 and sum(len(block) for _, block in blocks) == 300
     whole = nearest(queries, points, num)
     for row in (0, 278, 279, 280, 299):
