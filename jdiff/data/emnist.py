@@ -45,9 +45,8 @@ class _Source(NamedTuple):
     name: str  # as TFDS calls it
     split: str
     folders: tuple[str, ...]
-    images: str
-    labels: str
-    archive: str | None
+    files: tuple[str, str]  # of the images and of the labels
+    archive: str | None = None
 
 
 def emnist(
@@ -69,19 +68,12 @@ def emnist(
     """
     _check_choice("name", name, tuple(EMNIST_CLASSES))
     _check_choice("split", split, _SPLITS)
-    stem = f"emnist-{name}-{split}"
-    source = _Source(
-        name=f"emnist/{name}",
-        split=split,
-        folders=("", "gzip", "emnist", "emnist/gzip"),
-        images=f"{stem}-images-idx3-ubyte.gz",
-        labels=f"{stem}-labels-idx1-ubyte.gz",
-        archive="gzip.zip",
-    )
+    folders = "", "gzip", "emnist", "emnist/gzip"
+    files = _files(f"emnist-{name}-{split}")
+    source = _Source(f"emnist/{name}", split, folders, files, archive="gzip.zip")
     images, labels = _find(source, data_dir)
-    first_label = 1 if name == "letters" else 0
-    classes = EMNIST_CLASSES[name]
-    return _dataset(images.swapaxes(1, 2), labels, first_label, classes, source)
+    labels = labels.astype(np.int32) - (name == "letters")
+    return _dataset(source, images.swapaxes(1, 2), labels, EMNIST_CLASSES[name])
 
 
 def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
@@ -96,17 +88,9 @@ def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
         DataError: unknown split, a missing or broken set, a failed download.
     """
     _check_choice("split", split, _SPLITS)
-    stem = {"train": "train", "test": "t10k"}[split]
-    source = _Source(
-        name="mnist",
-        split=split,
-        folders=("", "mnist"),
-        images=f"{stem}-images-idx3-ubyte.gz",
-        labels=f"{stem}-labels-idx1-ubyte.gz",
-        archive=None,
-    )
-    images, labels = _find(source, data_dir)
-    return _dataset(images, labels, 0, string.digits, source)
+    files = _files({"train": "train", "test": "t10k"}[split])
+    source = _Source("mnist", split, ("", "mnist"), files)
+    return _dataset(source, *_find(source, data_dir), string.digits)
 
 
 def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
@@ -148,21 +132,21 @@ def _check_choice(what: str, got: str, allowed: tuple[str, ...]) -> None:
         raise DataError(f"{what} must be one of {', '.join(allowed)}, got {got!r}.")
 
 
+def _files(stem: str) -> tuple[str, str]:
+    return f"{stem}-images-idx3-ubyte.gz", f"{stem}-labels-idx1-ubyte.gz"
+
+
 def _dataset(
-    images: np.ndarray,
-    labels: np.ndarray,
-    first_label: int,
-    classes: str,
-    source: _Source,
+    source: _Source, images: np.ndarray, labels: np.ndarray, classes: str
 ) -> Dataset:
     where = f"{source.name} {source.split}"
     if images.shape[1:] != (28, 28):
         height, width = images.shape[1:]
         raise DataError(f"{where} must hold 28 x 28 images, got {height} x {width}.")
-    labels = labels.astype(np.int32) - first_label
     check_labels(labels, len(images), classes, where)
     # A transposed view would slow down every batch that is drawn from it.
-    return Dataset(np.ascontiguousarray(images)[..., None], labels, classes)
+    images = np.ascontiguousarray(images)[..., None]
+    return Dataset(images, labels.astype(np.int32), classes)
 
 
 def _find(
@@ -173,12 +157,11 @@ def _find(
     if named := os.environ.get("JDIFF_DATA_DIR"):
         return _find_in_named(source, storage.expand(named), "JDIFF_DATA_DIR")
     cache = storage.user_cache()
-    found = _look_in(source, cache)
-    if found is None:
-        tfds.download(source.name, cache)
-        found = _look_in(source, cache)
-    if found is None:
-        raise DataError(f"the downloaded {source.name} must hold {source.images}.")
+    if (found := _look_in(source, cache)) is not None:
+        return found
+    tfds.download(source.name, cache)
+    if (found := _look_in(source, cache)) is None:
+        raise DataError(f"the downloaded {source.name} must hold {source.files[0]}.")
     return found
 
 
@@ -192,9 +175,9 @@ def _find_in_named(
         archive = f", for {source.archive}" if source.archive else ""
         raise DataError(
             f"{what} must hold {source.name} {source.split}: looked in {root} and its "
-            f"folders {', '.join(source.folders[1:])} for {source.images} and "
-            f"{source.labels}{archive} and for {source.name}/VERSION as TFDS prepares "
-            "it, got none of them."
+            f"folders {', '.join(source.folders[1:])} for "
+            f"{' and '.join(source.files)}{archive} and for {source.name}/VERSION as "
+            "TFDS prepares it, got none of them."
         )
     return found
 
@@ -224,14 +207,16 @@ def _read_archive(source: _Source, archive: Path) -> tuple[np.ndarray, np.ndarra
         top = zipfile.Path(file)
         found = _read_pair(source, top / "gzip") or _read_pair(source, top)
     if found is None:
-        raise DataError(f"{archive} must hold {source.images}, got an archive without.")
+        raise DataError(
+            f"{archive} must hold {source.files[0]}, got an archive without."
+        )
     return found
 
 
 def _read_pair(
     source: _Source, folder: Path | zipfile.Path
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    images, labels = folder / source.images, folder / source.labels
+    images, labels = (folder / file for file in source.files)
     missing = [path for path in (images, labels) if not path.is_file()]
     if len(missing) == 2:
         return None

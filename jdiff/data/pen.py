@@ -71,8 +71,7 @@ def read_pen_npz(path: str | Path) -> Pen:
     arrays = _read_arrays(path)
     _check(arrays, path)
     points = arrays["points"].astype(np.float32) / UNITS
-    ends = np.cumsum(arrays["stroke_lengths"], dtype=np.int64)
-    strokes = np.split(points, ends[:-1])
+    strokes = np.split(points, np.cumsum(arrays["stroke_lengths"], dtype=np.int64)[:-1])
     ends = np.cumsum(arrays["num_strokes"], dtype=np.int64)
     starts = ends - arrays["num_strokes"]
     pairs = np.stack([arrays["documents"], arrays["lines"]], 1)
@@ -158,24 +157,21 @@ def _read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 def _check(arrays: dict[str, np.ndarray], path: str | Path) -> None:
     """Raises DataError unless the arrays fit together."""
     num = len(arrays["chars"])
-    per_char = set(_ARRAYS) - {"points", "stroke_lengths"}
-    for name in sorted(per_char):
-        if len(arrays[name]) != num:
-            raise DataError(
-                f"{path} must hold {name} of {num} characters, got {len(arrays[name])}."
-            )
     if not num:
         raise DataError(f"{path} must hold characters, got none.")
-    totals = {
-        "stroke_lengths": ("num_strokes", len(arrays["stroke_lengths"])),
-        "points": ("stroke_lengths", len(arrays["points"])),
-    }
-    for name, (counts, got) in totals.items():
-        if arrays[counts].min() < 1:
+    wanted = dict.fromkeys(_ARRAYS, num)
+    for name, counts in (
+        ("stroke_lengths", "num_strokes"),
+        ("points", "stroke_lengths"),
+    ):
+        wanted[name] = int(arrays[counts].sum(dtype=np.int64))
+        if not arrays[counts].all():
             raise DataError(f"{path} must hold {counts} >= 1, got 0.")
-        wanted = int(arrays[counts].sum(dtype=np.int64))
-        if wanted != got:
-            raise DataError(f"{path} must hold {wanted} {name}, got {got}.")
+    for name, length in wanted.items():
+        if len(arrays[name]) != length:
+            raise DataError(
+                f"{path} must hold {length} {name}, got {len(arrays[name])}."
+            )
     shape = list(arrays["points"].shape)
     if shape[1] != 2:
         raise DataError(f"{path} must hold points [P, 2], got {shape}.")

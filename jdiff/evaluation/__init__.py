@@ -17,7 +17,6 @@ from jdiff.evaluation.distances import Manifolds as Manifolds
 from jdiff.evaluation.distances import compare_manifolds as compare_manifolds
 from jdiff.evaluation.distances import frechet_distance as frechet_distance
 from jdiff.evaluation.distances import kernel_distance as kernel_distance
-from jdiff.evaluation.distances import neighbour_radii as neighbour_radii
 from jdiff.evaluation.distances import sliced_wasserstein as sliced_wasserstein
 from jdiff.evaluation.judge import ARCHITECTURES as ARCHITECTURES
 from jdiff.evaluation.judge import LOOK_ALIKES as LOOK_ALIKES

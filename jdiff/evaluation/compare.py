@@ -23,7 +23,6 @@ from jdiff.evaluation.distances import (
     compare_manifolds,
     frechet_distance,
     kernel_distance,
-    neighbour_radii,
 )
 from jdiff.evaluation.judge import (
     Judge,
@@ -108,7 +107,6 @@ class Reference(NamedTuple):
         features: float32[M, F] by name.
         mean: and
         std: of the "looks", by which they are standardised.
-        radii: `neighbour_radii` of the features.
         real_companions: `companions` of different test images.
         train_pixels: float32[T, 784], the whole training split; None: not searched.
         real_distances: float[N] of test images to the nearest of these, or None.
@@ -120,7 +118,6 @@ class Reference(NamedTuple):
     features: dict[str, np.ndarray]
     mean: np.ndarray
     std: np.ndarray
-    radii: dict[str, np.ndarray]
     real_companions: np.ndarray
     train_pixels: np.ndarray | None
     real_distances: np.ndarray | None
@@ -219,7 +216,6 @@ def make_reference(
         features,
         mean,
         std,
-        {name: neighbour_radii(x) for name, x in features.items()},
         companions(_pixels(test.images[np.unique(rows_test)])),
         pixels,
         None if pixels is None else nearest(real, pixels)[0][:, 0],
@@ -258,7 +254,7 @@ def measure(
         distances[name] = FeatureDistances(
             frechet_distance(*pair, *bootstrap),
             None if fast else kernel_distance(*pair, *bootstrap),
-            *compare_manifolds(*pair, *bootstrap, reference.radii[name]),
+            *compare_manifolds(*pair, *bootstrap),
         )
     appearance = measure_appearance(
         samples.images, chars, reference.images, reference.chars, *bootstrap

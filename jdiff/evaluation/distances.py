@@ -101,7 +101,6 @@ def compare_manifolds(
     reference: np.ndarray,
     seed: int = 0,
     num_resamples: int = NUM_RESAMPLES,
-    radii_reference: np.ndarray | None = None,
     num_neighbours: tuple[int, int] = NUM_NEIGHBOURS,
 ) -> Manifolds:
     """Returns precision, recall, density and coverage of samples.
@@ -123,22 +122,11 @@ def compare_manifolds(
     None sees how often each mode is drawn, and all depend on N: compare at equal N. The
     intervals take the balls as they are.
 
-    Args:
-        samples: float[N, F], N > k.
-        reference: float[M, F], M > k.
-        seed: of the bootstrap, >= 0.
-        num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
-        radii_reference: `neighbour_radii(reference)`, if it is known.
-        num_neighbours: k >= 1 of the first two figures, and of the others.
-
-    Raises:
-        ValueError: too few, NaN or infinity, or unequal F.
+    Args and Raises: as `frechet_distance`, but N and M are > k; num_neighbours are
+    k >= 1 of the first two figures, and of the others.
     """
-    samples, reference = _as_features(samples, reference)
-    radii = neighbour_radii(samples, num_neighbours)
-    if radii_reference is None:
-        radii_reference = neighbour_radii(reference, num_neighbours)
-    squares, squares_reference = np.square(radii), np.square(radii_reference)
+    sets = samples, reference = _as_features(samples, reference)
+    squares, squares_reference = (_square_radii(x, num_neighbours) for x in sets)
     found = np.zeros(len(samples), bool)
     num_balls = np.zeros(len(samples))
     recalled, covered = np.zeros((2, len(reference)), bool)
@@ -148,29 +136,18 @@ def compare_manifolds(
         recalled |= (d <= squares[rows, :1]).any(0)
         covered |= (d <= squares_reference[:, 1]).any(0)
     counts = resample_counts(len(samples), num_resamples, seed)
-    density = num_balls / num_neighbours[1]
+    densities = num_balls / num_neighbours[1]
     # A fraction costs nothing to resample, and many resamples make a smooth bound.
     precision, recall, coverage = (
         bootstrap_fraction(hits, 0, seed, 10 * num_resamples)
         for hits in (found, recalled, covered)
     )
-    density = percentile_estimate(counts @ density / len(density))
+    density = percentile_estimate(counts @ densities / len(densities))
     return Manifolds(precision, recall, density, coverage)
 
 
-def neighbour_radii(
-    features: np.ndarray, num_neighbours: tuple[int, int] = NUM_NEIGHBOURS
-) -> np.ndarray:
-    """Returns the distances to the k-th neighbour in a set, float64[N, 2].
-
-    Args:
-        features: float[N, F], N > k.
-        num_neighbours: two k >= 1.
-
-    Raises:
-        ValueError: too few, NaN or infinity, or another shape.
-    """
-    (features,) = _as_features(features)
+def _square_radii(features: np.ndarray, num_neighbours: tuple[int, int]) -> np.ndarray:
+    """Returns squared distances to the k-th neighbour in a set, float64[N, 2]."""
     for k in num_neighbours:
         if not 1 <= k < len(features):
             raise ValueError(
@@ -180,7 +157,7 @@ def neighbour_radii(
     distances, _ = nearest(features, features, max(num_neighbours) + 1)
     radii = distances[:, num_neighbours]  # the 0-th neighbour of a vector is itself
     # Rounding must not push a copy out of a ball without extent.
-    return np.sqrt(np.square(radii) + 1e-12 * np.square(features).sum(-1)[:, None])
+    return np.square(radii) + 1e-12 * np.square(features).sum(-1)[:, None]
 
 
 def _as_features(*sets: np.ndarray) -> list[np.ndarray]:
