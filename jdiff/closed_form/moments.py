@@ -47,7 +47,9 @@ def collect(blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]]) -> Moments:
     for images, labels in blocks:
         images = np.asarray(images)
         names = check_images(images, labels)
-        if not sums and len(images):
+        if not len(images):
+            continue
+        if not sums:
             origin = _center(images[:4096].astype(np.float64))
         if images.shape[1:] != origin.shape:
             raise ValueError(

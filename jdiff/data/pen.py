@@ -160,10 +160,8 @@ def _check(arrays: dict[str, np.ndarray], path: str | Path) -> None:
     if not num:
         raise DataError(f"{path} must hold characters, got none.")
     wanted = dict.fromkeys(_ARRAYS, num)
-    for name, counts in (
-        ("stroke_lengths", "num_strokes"),
-        ("points", "stroke_lengths"),
-    ):
+    parts = {"stroke_lengths": "num_strokes", "points": "stroke_lengths"}
+    for name, counts in parts.items():
         wanted[name] = int(arrays[counts].sum(dtype=np.int64))
         if not arrays[counts].all():
             raise DataError(f"{path} must hold {counts} >= 1, got 0.")

@@ -72,7 +72,7 @@ def test_a_file_of_images_holds_no_strokes(path):
         ({"points": ARRAYS["points"][:4]}, "5 points, got 4"),
         ({"stroke_lengths": np.array([2, 1], np.uint16)}, "3 stroke_lengths, got 2"),
         ({"stroke_lengths": np.array([2, 0, 3], np.uint16)}, ">= 1, got 0"),
-        ({"x": np.array([0], np.int32)}, "x of 2 characters, got 1"),
+        ({"x": np.array([0], np.int32)}, "must hold 2 x, got 1"),
         ({"x": np.array([0.0, 1.0])}, "x as int32 with 1 axes, got float64"),
         ({"chars": np.array([32, 33], np.uint8)}, r"\[33, 126\], got 32"),
         ({"points": np.zeros((5, 3), np.int16)}, r"\[P, 2\], got \[5, 3\]"),
