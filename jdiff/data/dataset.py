@@ -1,6 +1,7 @@
 """Labelled images: the type of all data sets, its error, and .npz files."""
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,17 @@ class Dataset(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     classes: str | tuple[str, ...]
+
+
+@contextlib.contextmanager
+def installed(what: str) -> Iterator[None]:
+    """Turns a missing module into a DataError that names the extra with it."""
+    try:
+        yield
+    except ImportError as error:
+        raise DataError(
+            f"{what} must be installed, got {error}: pip install 'jdiffusion[train]'."
+        ) from error
 
 
 def select(dataset: Dataset, rows: np.ndarray | slice) -> Dataset:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset
+from jdiff.data.dataset import EMNIST_CHARS, DataError, Dataset, installed
 from jdiff.data.emnist import emnist
 
 _SIDE = 28  # of an image, in pixels
@@ -197,13 +197,8 @@ def _thin(mask: np.ndarray) -> np.ndarray:
 
 @cache
 def _font_folder() -> Path:
-    try:
+    with installed("matplotlib, whose fonts the glyphs are drawn from,"):
         import matplotlib
-    except ImportError as error:
-        raise DataError(
-            "matplotlib, whose fonts the glyphs are drawn from, must be installed, got "
-            f"{error}: pip install 'jdiffusion[train]'."
-        ) from error
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf"
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jdiff import storage
-from jdiff.data.dataset import DataError, Dataset
+from jdiff.data.dataset import DataError, Dataset, installed
 
 _CHUNK = 1000  # images that a thread reads at a time
 _NUM_THREADS = min(os.cpu_count() or 1, 16)
@@ -106,7 +106,8 @@ def stream(
         raise ValueError(
             f"process_index must be in [0, {num_processes}), got {process_index}."
         )
-    grain = _import_grain()
+    with installed("grain, which streams data that do not fit on the device,"):
+        import grain
     part = slice(process_index * size, (process_index + 1) * size)
     rows = grain.MapDataset.range(source.num_images).seed(seed).shuffle().repeat()
     # The rows are divided, so no process reads the images of another.
@@ -121,14 +122,3 @@ def _read(source: Source, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     # In a thread, where other errors would be lost.
     with storage.reading("images", "whole while they are streamed"):
         return source.read(np.asarray(rows))
-
-
-def _import_grain() -> Any:
-    try:
-        import grain
-    except ImportError as error:
-        raise DataError(
-            f"grain must be installed to stream data that do not fit on the device, "
-            f"got {error}: pip install 'jdiffusion[train]'."
-        ) from error
-    return grain

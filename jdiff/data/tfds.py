@@ -21,7 +21,7 @@ from urllib.parse import urljoin
 import numpy as np
 
 from jdiff import storage
-from jdiff.data.dataset import DataError
+from jdiff.data.dataset import DataError, installed
 from jdiff.data.folder import make_source
 from jdiff.data.stream import Source
 
@@ -31,6 +31,7 @@ _MNIST_FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
+_PACKAGES = "tensorflow-datasets and array_record"
 _STAGING = "download-"
 _ABANDONED_AFTER_S = 24 * 3600
 
@@ -131,7 +132,8 @@ def _find_prepared(name: str, data_dir: str | Path | None) -> Path:
 @contextlib.contextmanager
 def _reading(version: Path, split: str) -> Iterator[None]:
     """Turns what TFDS raises on a set into a DataError."""
-    with storage.reading(version, f"a whole {split} set as TFDS prepares it"):
+    kind = f"a whole {split} set as TFDS prepares it"
+    with storage.reading(version, kind), installed(_PACKAGES):
         try:
             yield
         except NotImplementedError as error:
@@ -139,8 +141,6 @@ def _reading(version: Path, split: str) -> Iterator[None]:
                 f"{version} must be prepared with file_format='array_record', got "
                 "another format, which only TensorFlow reads."
             ) from error
-        except ImportError as error:
-            raise _not_installed(error) from error
 
 
 def _newest_version(folder: Path) -> Path | None:
@@ -213,18 +213,9 @@ def _remove_abandoned(cache: Path) -> None:
 
 
 def _import_tfds() -> ModuleType:
-    try:
+    with installed(_PACKAGES):
         import tensorflow_datasets
-    except ImportError as error:
-        raise _not_installed(error) from error
     return tensorflow_datasets
-
-
-def _not_installed(error: ImportError) -> DataError:
-    return DataError(
-        "tensorflow-datasets and array_record must be installed for this, got "
-        f"{error}: pip install 'jdiffusion[train]'."
-    )
 
 
 def _reason(error: Exception) -> str:
