@@ -159,8 +159,8 @@ def _check(arrays: dict[str, np.ndarray], path: str | Path) -> None:
     num = len(arrays["chars"])
     if not num:
         raise DataError(f"{path} must hold characters, got none.")
-    wanted = dict.fromkeys(_ARRAYS, num)
     parts = {"stroke_lengths": "num_strokes", "points": "stroke_lengths"}
+    wanted = {name: num for name in _ARRAYS if name not in parts}
     for name, counts in parts.items():
         wanted[name] = int(arrays[counts].sum(dtype=np.int64))
         if not arrays[counts].all():

@@ -329,7 +329,7 @@ def _to_arc(points: np.ndarray) -> np.ndarray:
 
 def _points(places: ArrayLike, labels: np.ndarray) -> Points:
     """Returns places [2, N] as points float32[N, 2], with their labels."""
-    return Points(np.float32(np.transpose(places)), labels.astype(np.int32))
+    return Points(np.transpose(places).astype(np.float32), labels.astype(np.int32))
 
 
 def _with_noise(

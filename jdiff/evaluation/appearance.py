@@ -270,7 +270,7 @@ def _draw_patches(images, seed):
 
 def _masses(samples, reference, seed, num_resamples):
     """Returns what fraction of its set each image is, in the sets and resamples."""
-    counts = resample_pair(len(samples), len(reference), num_resamples, seed)
+    counts = resample_pair(samples, reference, num_resamples, seed)
     return [(rows / rows.shape[1]).astype(np.float32) for rows in counts]
 
 

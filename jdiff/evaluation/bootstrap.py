@@ -32,12 +32,12 @@ def resample_counts(num: int, num_resamples: int, seed: int) -> np.ndarray:
 
 
 def resample_pair(
-    num_samples: int, num_reference: int, num_resamples: int, seed: int
+    samples: np.ndarray, reference: np.ndarray, num_resamples: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns independent `resample_counts` of two sets."""
     return (
-        resample_counts(num_samples, num_resamples, seed),
-        resample_counts(num_reference, num_resamples, seed + 1),
+        resample_counts(len(samples), num_resamples, seed),
+        resample_counts(len(reference), num_resamples, seed + 1),
     )
 
 

@@ -49,16 +49,17 @@ def frechet_distance(
     Raises:
         ValueError: too few for a covariance, NaN or infinity, or unequal F.
     """
-    sets = _as_features(samples, reference)
-    for name, x in zip(("samples", "reference"), sets, strict=True):
+    samples, reference = _as_features(samples, reference)
+    for name, x in (("samples", samples), ("reference", reference)):
         if len(x) <= x.shape[1]:
             raise ValueError(
                 f"{name} must be more than {x.shape[1]} for a covariance of "
                 f"{x.shape[1]} features, got {len(x)}."
             )
-    weights = resample_pair(*map(len, sets), num_resamples, seed)
-    moments = zip(*map(_moments, sets, weights), strict=True)
-    return centred_estimate(np.array([_frechet(*pair) for pair in moments]))
+    counts = resample_pair(samples, reference, num_resamples, seed)
+    moments = _moments(samples, counts[0]), _moments(reference, counts[1])
+    pairs = zip(*moments, strict=True)
+    return centred_estimate(np.array([_frechet(*pair) for pair in pairs]))
 
 
 def kernel_distance(
@@ -79,10 +80,10 @@ def kernel_distance(
 
     Args and Raises: as `frechet_distance`, but N and M are >= 2.
     """
-    sets = _as_features(samples, reference)
-    weights = resample_pair(*map(len, sets), num_resamples, seed)
-    within = sum(map(_kernel_within, sets, weights))
-    across = _kernel_sums(*sets, *weights) / (len(samples) * len(reference))
+    samples, reference = _as_features(samples, reference)
+    w, v = resample_pair(samples, reference, num_resamples, seed)
+    within = _kernel_within(samples, w) + _kernel_within(reference, v)
+    across = _kernel_sums(samples, reference, w, v) / (len(samples) * len(reference))
     draws = within - 2.0 * across
     return centred_estimate(draws[np.isfinite(draws)])
 

@@ -61,7 +61,7 @@ def copying(
         if not np.isfinite(d).all():
             raise ValueError("distances must be finite, got NaN or infinity.")
     real = np.sort(real)
-    counts, counts_real = resample_pair(len(samples), len(real), num_resamples, seed)
+    counts, counts_real = resample_pair(samples, real, num_resamples, seed)
     below = np.pad(counts_real.cumsum(-1), [(0, 0), (1, 0)]) / len(real)
     above = 1.0 - 0.5 * sum(
         below[:, np.searchsorted(real, samples, side)] for side in ("left", "right")
