@@ -7,7 +7,6 @@ and the number of connected parts.
 
 Each compares samples with a reference, as many or not. None is 0 between two finite
 sets of real images: set each beside its floor, that of real images drawn the same way.
-Images are uint8[N, H, W] or [N, H, W, 1], upright, 255 is ink.
 """
 
 from collections.abc import Sequence
@@ -62,9 +61,10 @@ def measure_appearance(
     """Returns the five distances of samples from a reference.
 
     Args:
-        samples: N >= 2 images, H and W divisible by 4 and >= 28.
+        samples: uint8[N, H, W] or [N, H, W, 1], N >= 2, H and W divisible by 4 and
+            >= 28, upright, 255 is ink.
         chars: the character of each sample.
-        reference: M >= 2 images.
+        reference: uint8[M, H, W] or [M, H, W, 1], M >= 2.
         reference_chars: the character of each; each of the samples' occurs.
         seed: of patches, directions and the bootstrap over both sets, >= 0.
         num_resamples: of the bootstrap, >= 0; 0 gives intervals without width.
@@ -121,7 +121,7 @@ def marginal_distance(
     mean_d W_1(x_d, y_d) / std(y_d),  W_1 = integral |F - G|
 
     Args: x float[N, D] has D measures of each sample and y float[M, D] those of the
-    reference; seed and num_resamples as in `measure_appearance`.
+    reference, N and M >= 2; seed and num_resamples as in `measure_appearance`.
     """
     std = y.std(0)
     std = np.where(std > 0, std, 1)
@@ -167,8 +167,8 @@ def parts_distance(
 def measure_looks(images: np.ndarray) -> np.ndarray:
     """Returns what the eye sees in each image, as features for the feature distances.
 
-    float32[N, F]: `radial_spectrum`, `grey_areas` and `stroke_widths` side by side; 31
-    numbers of images of 28 x 28.
+    Of images uint8[N, H, W] or [N, H, W, 1] float32[N, F]: `radial_spectrum`,
+    `grey_areas` and `stroke_widths` side by side; 31 numbers of images of 28 x 28.
     """
     views = radial_spectrum, grey_areas, stroke_widths
     return np.concatenate([view(images) for view in views], 1)
@@ -178,7 +178,8 @@ def laplacian_pyramid(images: np.ndarray) -> list[np.ndarray]:
     """Returns the images' details at full and half size, and what is left at a quarter.
 
     Each is float32[N, H / 2^k, W / 2^k] in units of ink, 0 to 1 (Burt & Adelson 1983);
-    expanded to full size they add up to the images. H and W are divisible by 4.
+    expanded to full size they add up to the images, uint8[N, H, W] or [N, H, W, 1], H
+    and W divisible by 4.
     """
     x, scales = _ink(images), []
     for _ in range(2):
@@ -199,8 +200,9 @@ def expand(images: np.ndarray) -> np.ndarray:
 def radial_spectrum(images: np.ndarray) -> np.ndarray:
     """Returns log10 of the mean power at each distance from zero frequency.
 
-    float32[N, H // 2 + 1]: for 0, 1, ... periods to an image's height. Turning or
-    moving ink changes little of it; blur takes away on the right, speckle adds.
+    Of images uint8[N, H, W] or [N, H, W, 1] float32[N, H // 2 + 1]: for 0, 1, ...
+    periods to an image's height. Turning or moving ink changes little of it; blur takes
+    away on the right, speckle adds.
     """
     ink = _ink(images)
     height, width = ink.shape[1:]
@@ -216,7 +218,8 @@ def radial_spectrum(images: np.ndarray) -> np.ndarray:
 def grey_areas(images: np.ndarray) -> np.ndarray:
     """Returns the fraction of pixels that are as dark as each of 15 grey values.
 
-    float32[N, 15], for the values 16, 32, ..., 240.
+    Of images uint8[N, H, W] or [N, H, W, 1] float32[N, 15], for the values 16, 32, ...,
+    240.
     """
     pixels = images.reshape(len(images), -1)
     areas = [(pixels >= level).mean(1) for level in GREY_LEVELS]
@@ -228,7 +231,8 @@ def stroke_widths(images: np.ndarray) -> np.ndarray:
 
     2 area / perimeter, with the total variation of the image for its perimeter: the
     mean of the perimeters of its level sets, so grey edges count as what they are.
-    Exact for a long stroke; contrast does not matter.
+    Exact for a long stroke; contrast does not matter. Images are uint8[N, H, W] or
+    [N, H, W, 1].
     """
     ink = np.pad(_ink(images), [(0, 0), (1, 1), (1, 1)])
     down, right = np.diff(ink, axis=1)[:, :, :-1], np.diff(ink, axis=2)[:, :-1]
@@ -239,7 +243,8 @@ def stroke_widths(images: np.ndarray) -> np.ndarray:
 def count_parts(images: np.ndarray) -> np.ndarray:
     """Returns the number of connected parts of the ink, float32[N].
 
-    Pixels of at least 128 that touch, at a corner too, are of one part.
+    Pixels of at least 128 that touch, at a corner too, are of one part. Images are
+    uint8[N, H, W] or [N, H, W, 1].
     """
     ink = images.reshape(images.shape[:3]) >= INK
     return np.array([ndimage.label(x, np.ones((3, 3)))[1] for x in ink], np.float32)
