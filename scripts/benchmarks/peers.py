@@ -36,6 +36,8 @@ CONFIG = {
     "timestep_spacing": "trailing",
     "prediction_type": "sample",
 }
+UNCLIPPED = CONFIG | {"clip_sample": False}
+POSTERIOR = UNCLIPPED | {"variance_type": "fixed_small"}
 MULTISTEP = CONFIG | {"solver_order": 2, "final_sigmas_type": "zero"}
 
 
@@ -79,34 +81,20 @@ def main():
         rng.standard_normal(SIZE), root @ root.T
     )
     noise = jnp.asarray(rng.standard_normal(SIZE))
-    ddpm = diffusers.DDPMScheduler(
-        **CONFIG, clip_sample=False, variance_type="fixed_small"
+    dpmpp = diffusers.DPMSolverMultistepScheduler(**MULTISTEP)
+    unipc = diffusers.UniPCMultistepScheduler(**MULTISTEP, solver_type="bh2")
+    pairs = (
+        ("DDPM", jdiff.ddpm, diffusers.DDPMScheduler(**POSTERIOR)),
+        ("DDIM", jdiff.ddim, diffusers.DDIMScheduler(**UNCLIPPED)),
+        ("DPM++(2M)", jdiff.dpmpp_2m, dpmpp),
+        ("UniPC", jdiff.unipc, unipc),
+        ("Heun", jdiff.heun, diffusers.HeunDiscreteScheduler(**CONFIG)),
     )
-    pairs = {
-        "DDPM": (schedule, jdiff.ddpm, ddpm),
-        "DDIM": (
-            schedule,
-            jdiff.ddim,
-            diffusers.DDIMScheduler(**CONFIG, clip_sample=False),
-        ),
-        "DPM++(2M)": (
-            schedule,
-            jdiff.dpmpp_2m,
-            diffusers.DPMSolverMultistepScheduler(**MULTISTEP),
-        ),
-        "UniPC": (
-            schedule,
-            jdiff.unipc,
-            diffusers.UniPCMultistepScheduler(**MULTISTEP, solver_type="bh2"),
-        ),
-        "Heun": (exploding, jdiff.heun, diffusers.HeunDiscreteScheduler(**CONFIG)),
-    }
-    for name, (path, solver, scheduler) in pairs.items():
+    for name, solver, scheduler in pairs:
+        path = exploding if solver is jdiff.heun else schedule
         x_T = noise * path.sigma[-1]
-        mine, peer = (
-            ours(normal, path, solver(path), x_T),
-            theirs(normal, path, scheduler, x_T),
-        )
+        mine = ours(normal, path, solver(path), x_T)
+        peer = theirs(normal, path, scheduler, x_T)
         difference = np.abs(mine - peer).max() / np.abs(mine).max()
         verdict = "ok" if difference <= TOLERANCE else "DIFFERS"
         print(f"{name:10} largest relative difference {difference:.1e}  {verdict}")
