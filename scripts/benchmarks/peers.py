@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 import jdiff
-from jdiff import closed_form
+from jdiff.closed_form import gaussian
 
 T, NUM_STEPS, SIZE = 1000, 20, 32
 TOLERANCE = 1e-4
@@ -43,7 +43,7 @@ MULTISTEP = CONFIG | {"solver_order": 2, "final_sigmas_type": "zero"}
 
 def ours(normal, schedule, solver, x_T):
     """Returns x_0 by jdiff; the loop of `jdiff.sample`, with known keys."""
-    denoise = closed_form.gaussian.denoiser(normal, schedule)
+    denoise = gaussian.denoiser(normal, schedule)
     state, times = solver.init(x_T), jdiff.timesteps(schedule, NUM_STEPS)
     for k, (t, s) in enumerate(zip(times, times[1:], strict=False)):
         state = solver.step(jax.random.key(k), denoise, state, t, s)
@@ -52,7 +52,7 @@ def ours(normal, schedule, solver, x_T):
 
 def theirs(normal, schedule, scheduler, x_T):
     """Returns x_0 by diffusers, with the noise of `ours`."""
-    denoise = jax.jit(closed_form.gaussian.denoiser(normal, schedule))
+    denoise = jax.jit(gaussian.denoiser(normal, schedule))
     scheduler.set_timesteps(NUM_STEPS)
     draws = (jax.random.normal(jax.random.key(k), (SIZE,)) for k in range(NUM_STEPS))
     diffusers.schedulers.scheduling_ddpm.randn_tensor = lambda *_, **__: tensor(
@@ -77,9 +77,7 @@ def main():
     )
     rng = np.random.default_rng(0)
     root = rng.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE)
-    normal = closed_form.gaussian.from_covariance(
-        rng.standard_normal(SIZE), root @ root.T
-    )
+    normal = gaussian.from_covariance(rng.standard_normal(SIZE), root @ root.T)
     noise = jnp.asarray(rng.standard_normal(SIZE))
     dpmpp = diffusers.DPMSolverMultistepScheduler(**MULTISTEP)
     unipc = diffusers.UniPCMultistepScheduler(**MULTISTEP, solver_type="bh2")

@@ -15,7 +15,7 @@ from those that the flow makes of the same noise by 100 steps. "Analytic start" 
 out the steps above a noise level; its grids are those of as many calls more.
 """
 
-import functools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ import numpy as np
 from command import check_positive, header, make_parser, run
 
 import jdiff
-from jdiff import closed_form
+from jdiff.closed_form import analytic_start, class_normal, gaussian, mixtures
 
 DETERMINISTIC = {
     "ddim": jdiff.ddim,
@@ -33,62 +33,56 @@ DETERMINISTIC = {
 }
 SOLVERS = DETERMINISTIC | {
     "ddpm": jdiff.ddpm,
-    "dpmpp_2m, eta = 1": functools.partial(jdiff.dpmpp_2m, eta=1.0),
+    "dpmpp_2m, eta = 1": partial(jdiff.dpmpp_2m, eta=1.0),
 }
 GRIDS = {
     "t": jdiff.timesteps,
     "log-SNR": jdiff.spaced_timesteps,
-    "log-SNR, 0.03 to 10": functools.partial(
+    "log-SNR, 0.03 to 10": partial(
         jdiff.spaced_timesteps, sigma_min=0.03, sigma_max=10.0
     ),
-    "Karras": functools.partial(jdiff.spaced_timesteps, spacing=jdiff.karras_spacing),
+    "Karras": partial(jdiff.spaced_timesteps, spacing=jdiff.karras_spacing),
 }
 SCHEDULE = jdiff.cosine_schedule(1000)
-NORMAL = closed_form.gaussian.from_covariance(
-    jnp.array([0.5, -0.2]), [[1.0, 0.6], [0.6, 0.5]]
-)
+NORMAL = gaussian.from_covariance(jnp.array([0.5, -0.2]), [[1.0, 0.6], [0.6, 0.5]])
 ANGLE = np.arange(8, dtype=np.float32) * np.pi / 4
 CENTRES = jnp.stack([jnp.cos(ANGLE), jnp.sin(ANGLE)], 1)
-CELLS = jax.vmap(
-    lambda centre: closed_form.gaussian.from_covariance(centre, 0.01 * jnp.eye(2))
-)
-MIXTURE = closed_form.gaussian.Mixture(jnp.full(8, -jnp.log(8.0)), CELLS(CENTRES))
+CELLS = jax.vmap(lambda centre: gaussian.from_covariance(centre, 0.01 * jnp.eye(2)))
+MIXTURE = gaussian.Mixture(jnp.full(8, -jnp.log(8.0)), CELLS(CENTRES))
 SHIPPED_GRIDS = {"t": jdiff.timesteps, "Karras": jdiff.karras_timesteps}
 NUM_SKIPPED = (1, 2, 3, 4)
 
 
-@functools.partial(jax.jit, static_argnames="solver")
+@partial(jax.jit, static_argnames="solver")
 def gaussian_error(times, solver):
     """Returns the root mean square of the solver's affine map less the exact one."""
-    denoise = closed_form.gaussian.denoiser(NORMAL, SCHEDULE)
-    law = closed_form.gaussian.marginal(NORMAL, SCHEDULE, times[0])
+    denoise = gaussian.denoiser(NORMAL, SCHEDULE)
+    law = gaussian.marginal(NORMAL, SCHEDULE, times[0])
 
     def error(eps):
-        x_T, key = closed_form.gaussian.colour(law, eps), jax.random.key(0)
+        x_T, key = gaussian.colour(law, eps), jax.random.key(0)
         sample = jdiff.sample(key, denoise, solver(SCHEDULE), times, (2,), x_T)
-        return sample.x_0 - closed_form.gaussian.colour(NORMAL, eps)
+        return sample.x_0 - gaussian.colour(NORMAL, eps)
 
     origin = error(jnp.zeros(2))
     columns = jax.vmap(error)(jnp.eye(2)) - origin[None]
     return jnp.sqrt(jnp.square(origin).sum() + jnp.square(columns).sum())
 
 
-@functools.partial(jax.jit, static_argnames="solver")
+@partial(jax.jit, static_argnames="solver")
 def mixture_error(keys, times, solver):
     """Returns the sliced Wasserstein-2 distance of samples and exact draws."""
-    denoise = closed_form.gaussian.mixture_denoiser(MIXTURE, SCHEDULE)
+    denoise = gaussian.mixture_denoiser(MIXTURE, SCHEDULE)
 
     def fold(x):
         return x - CENTRES[jnp.square(CENTRES - x[None]).sum(1).argmin()]
 
     def pair(key):
         key_0, key_eps, key_steps, key_exact = jax.random.split(key, 4)
-        x_0 = closed_form.gaussian.draw_mixture(key_0, MIXTURE)
+        x_0 = gaussian.draw_mixture(key_0, MIXTURE)
         x_T = jdiff.q_sample(SCHEDULE, x_0, times[0], jax.random.normal(key_eps, (2,)))
         sample = jdiff.sample(key_steps, denoise, solver(SCHEDULE), times, (2,), x_T)
-        return fold(sample.x_0), fold(
-            closed_form.gaussian.draw_mixture(key_exact, MIXTURE)
-        )
+        return fold(sample.x_0), fold(gaussian.draw_mixture(key_exact, MIXTURE))
 
     samples, exact = jax.vmap(pair)(keys)
     angle = jnp.arange(8) * jnp.pi / 8
@@ -106,7 +100,7 @@ def print_table(title, steps, solvers, error):
             print(f"| {name} | {grid} | {cells} |", flush=True)
 
 
-@functools.partial(jax.jit, static_argnames=("network", "solver", "guided"))
+@partial(jax.jit, static_argnames=("network", "solver", "guided"))
 def letters(arrays, times, guidance, normals, network, solver, guided):
     """Returns a letter of each class, each from noise of its own: [K, H, W, C]."""
     model = network._replace(params=arrays[0], schedule=arrays[1])
@@ -118,7 +112,7 @@ def letters(arrays, times, guidance, normals, network, solver, guided):
             denoise = jdiff.guide(denoise, anything, guidance)
         walk = solver(model.schedule)
         if normal is not None:
-            walk = closed_form.analytic_start(walk, model.schedule, normal)
+            walk = analytic_start(walk, model.schedule, normal)
         key = jax.random.fold_in(jax.random.key(0), label)
         denoise = jdiff.clip_x_0(denoise)
         return jdiff.sample(key, denoise, walk, times, model.shape).x_0
@@ -131,8 +125,8 @@ def print_shipped(steps, guidance):
     model = jdiff.load_model("unet")
     arrays = model.params, model.schedule
     network = model._replace(params=None, schedule=None)
-    mixtures = closed_form.mixtures.load(jdiff.models.SHIPPED["mixture"])
-    normals = jax.vmap(functools.partial(closed_form.class_normal, mixtures))
+    images = mixtures.load(jdiff.models.SHIPPED["mixture"])
+    normals = jax.vmap(partial(class_normal, images))
     normals = jax.jit(normals)(jnp.arange(len(model.classes)))
 
     def draw(times, solver, normals=None):
@@ -174,7 +168,7 @@ def main(argv=None):
         "Mixture of 8 Gaussians (standard deviation 0.1), sliced Wasserstein-2 error"
     )
     keys = jax.random.split(jax.random.key(0), args.num_samples)
-    error = functools.partial(mixture_error, keys)
+    error = partial(mixture_error, keys)
     print_table(title, args.steps, SOLVERS, error)
 
 
