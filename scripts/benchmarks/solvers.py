@@ -125,8 +125,8 @@ def print_shipped(steps, guidance):
     model = jdiff.load_model("unet")
     arrays = model.params, model.schedule
     network = model._replace(params=None, schedule=None)
-    images = mixtures.load(jdiff.models.SHIPPED["mixture"])
-    normals = jax.vmap(partial(class_normal, images))
+    fitted = mixtures.load(jdiff.models.SHIPPED["mixture"])
+    normals = jax.vmap(partial(class_normal, fitted))
     normals = jax.jit(normals)(jnp.arange(len(model.classes)))
 
     def draw(times, solver, normals=None):
