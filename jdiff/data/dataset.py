@@ -111,7 +111,9 @@ def _dataset(arrays: dict[str, np.ndarray], path: str | Path) -> Dataset:
     if "labels" in arrays:
         labels, chars = _labels_of_classes(arrays, path)
     elif "chars" in arrays:
-        labels, chars = _labels_of_images(arrays["chars"], path)
+        names = _characters(arrays["chars"], path)
+        distinct, labels = np.unique(names, return_inverse=True)
+        chars = "".join(distinct)
     else:
         raise DataError(f"{path} must hold labels or chars, got {sorted(arrays)}.")
     check_labels(labels, len(images), chars, str(path))
@@ -139,11 +141,6 @@ def _labels_of_classes(
             f"{chars[:80]!r}."
         )
     return labels, chars
-
-
-def _labels_of_images(names: np.ndarray, path: str | Path) -> tuple[np.ndarray, str]:
-    chars, labels = np.unique(_characters(names, path), return_inverse=True)
-    return labels, "".join(chars)
 
 
 def _characters(names: np.ndarray, path: str | Path) -> np.ndarray:

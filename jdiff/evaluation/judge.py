@@ -136,14 +136,12 @@ def read_images(judge: Judge, images: np.ndarray, batch_size: int = 256) -> Read
     images = check_images(images)
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-    readings = []
+    outputs = []
     for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        padded = np.zeros((batch_size, *IMAGE_SHAPE), np.uint8)
-        padded[: len(batch)] = batch
-        outputs = _read_batch(judge.params, padded, apply=judge.apply)
-        readings.append([np.asarray(output)[: len(batch)] for output in outputs])
-    return Reading(*map(np.concatenate, zip(*readings, strict=True)))
+        rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
+        outputs.append(_read_batch(judge.params, images[rows], apply=judge.apply))
+    logits, features = map(np.concatenate, zip(*outputs, strict=True))
+    return Reading(logits[: len(images)], features[: len(images)])
 
 
 def check_images(images: np.ndarray) -> np.ndarray:

@@ -156,14 +156,9 @@ def flow_upwards(
     """
     alpha, sigma = schedule
 
-    def slope(t, first, second):
-        """Returns the function x -> first D + second eps at step t."""
-
-        def direction(x_t):
-            estimate = denoise(x_t, t)
-            return first * estimate + second * noise(schedule, x_t, estimate, t)
-
-        return direction
+    def change(x_t, t, rates):
+        estimate = denoise(x_t, t)
+        return rates[0] * estimate + rates[1] * noise(schedule, x_t, estimate, t)
 
     # dx = -1/2 score d(n^2), n = sigma / alpha, for the first step in x / alpha. The
     # score (D - x) / n^2 is taken at its end, because it is infinite at its start.
@@ -172,16 +167,16 @@ def flow_upwards(
     def start(x):
         return 0.5 * (x - denoise(alpha[t] * x, t))
 
-    change, log_det = trace(key, start, x_0)
-    x_t = alpha[t] * (x_0 + change)
+    first, log_det = trace(key, start, x_0)
+    x_t = alpha[t] * (x_0 + first)
     log_det = log_det + x_0.size * jnp.log(alpha[t])
 
     def step(carry, ends):
         x_t, log_det = carry
         t, s = ends
         rates = alpha[s] - alpha[t], sigma[s] - sigma[t]
-        here, trace_here = trace(key, slope(t, *rates), x_t)
-        there, trace_there = trace(key, slope(s, *rates), x_t + here)
+        here, trace_here = trace(key, lambda x: change(x, t, rates), x_t)
+        there, trace_there = trace(key, lambda x: change(x, s, rates), x_t + here)
         x_s = x_t + 0.5 * (here + there)
         return (x_s, log_det + 0.5 * (trace_here + trace_there)), None
 

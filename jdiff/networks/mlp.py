@@ -34,9 +34,7 @@ class MLP(hk.Module):
     num_layers: int = 3
     num_outputs: int | None = None
     # A field: a function in the body of a Haiku module would become a method.
-    embed_log_snr: Callable[[jax.Array], jax.Array] = dataclasses.field(
-        default=sinusoidal
-    )
+    embed_log_snr: Callable[..., jax.Array] = dataclasses.field(default=sinusoidal)
     name: str | None = None
 
     def __call__(
@@ -58,7 +56,7 @@ class MLP(hk.Module):
         for _ in range(self.num_layers):
             h = jax.nn.gelu(hk.Linear(self.num_features)(h))
         num_outputs = x_t.shape[1] if self.num_outputs is None else self.num_outputs
-        return hk.Linear(num_outputs, w_init=hk.initializers.Constant(0.0))(h)
+        return hk.Linear(num_outputs, w_init=jnp.zeros)(h)
 
 
 @dataclasses.dataclass
@@ -88,17 +86,16 @@ class ResidualMLP(hk.Module):
         chex.assert_rank([x_t, log_snr], [2, 1])
         if self.num_layers < 1:
             raise ValueError(f"num_layers must be >= 1, got {self.num_layers}.")
-        zeros = hk.initializers.Constant(0.0)
         c = Conditioning(self.num_classes, self.num_conditions)(log_snr, label)
         h = hk.Linear(self.num_features)(x_t)
         for _ in range(self.num_layers):
-            film = hk.Linear(2 * self.num_features, w_init=zeros)(c)
+            film = hk.Linear(2 * self.num_features, w_init=jnp.zeros)(c)
             scale, shift = jnp.split(film, 2, axis=-1)
             normed = hk.LayerNorm(-1, False, False)(h) * (1.0 + scale) + shift
             inside = jax.nn.gelu(hk.Linear(2 * self.num_features)(normed))
-            h = h + hk.Linear(self.num_features, w_init=zeros)(inside)
+            h = h + hk.Linear(self.num_features, w_init=jnp.zeros)(inside)
         h = hk.LayerNorm(-1, True, True)(h)
-        return hk.Linear(x_t.shape[1], w_init=zeros)(h)
+        return hk.Linear(x_t.shape[1], w_init=jnp.zeros)(h)
 
 
 @functools.cache

@@ -35,10 +35,6 @@ def _materialise(x: jax.Array) -> jax.Array:
     return jax.lax.optimization_barrier(x)
 
 
-def _zeros() -> hk.initializers.Initializer:
-    return hk.initializers.Constant(0.0)
-
-
 @dataclasses.dataclass
 class ScaleShiftNorm(hk.Module):
     """Group normalisation whose scale and shift come from the conditioning.
@@ -56,7 +52,7 @@ class ScaleShiftNorm(hk.Module):
         b, c = x.shape[-2:]
         dtype = x.dtype
         x = x.astype(jnp.promote_types(dtype, jnp.float32))
-        film = hk.Linear(2 * c, w_init=_zeros())(condition).astype(x.dtype)
+        film = hk.Linear(2 * c, w_init=jnp.zeros)(condition).astype(x.dtype)
         scale, shift = jnp.split(film, 2, axis=-1)
         groups = (b, c // self.group_size, self.group_size)
         mean = x.mean((0, 1)).reshape(groups).mean(-1, keepdims=True)
@@ -101,7 +97,7 @@ class ResidualBlock(hk.Module):
         h = jax.nn.silu(ScaleShiftNorm()(x, condition))
         h = self.grid.conv(num_channels)(h)
         h = jax.nn.silu(ScaleShiftNorm()(h, condition))
-        h = self.grid.conv(num_channels, w_init=_zeros())(h)
+        h = self.grid.conv(num_channels, w_init=jnp.zeros)(h)
         return _materialise(x + h)
 
 
@@ -119,7 +115,7 @@ class SelfAttention(hk.Module):
         qkv = qkv.reshape(h * w, b, 3, self.num_heads, c // self.num_heads)
         query, key, value = qkv.transpose(2, 1, 0, 3, 4)
         out = jax.nn.dot_product_attention(query, key, value).swapaxes(0, 1)
-        out = hk.Linear(c, w_init=_zeros())(out.reshape(h * w, b, c))
+        out = hk.Linear(c, w_init=jnp.zeros)(out.reshape(h * w, b, c))
         return _materialise(x + out.reshape(h, w, b, c))
 
 
@@ -178,7 +174,7 @@ class UNet(hk.Module):
             x = self._levels(to_patches(x_t.transpose(1, 2, 0, 3)), condition)
         x = x.astype(x_t.dtype)
         x = jax.nn.silu(ScaleShiftNorm()(x, condition))
-        x = conv(patch_size * x_t.shape[-1], w_init=_zeros())(x)
+        x = conv(patch_size * x_t.shape[-1], w_init=jnp.zeros)(x)
         return from_patches(x).transpose(2, 0, 1, 3)
 
     def _check_sizes(self, height: int, width: int) -> None:
