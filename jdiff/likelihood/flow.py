@@ -163,11 +163,7 @@ def flow_upwards(
     # dx = -1/2 score d(n^2), n = sigma / alpha, for the first step in x / alpha. The
     # score (D - x) / n^2 is taken at its end, because it is infinite at its start.
     t = steps[1]
-
-    def start(x):
-        return 0.5 * (x - denoise(alpha[t] * x, t))
-
-    first, log_det = trace(key, start, x_0)
+    first, log_det = trace(key, lambda x: 0.5 * (x - denoise(alpha[t] * x, t)), x_0)
     x_t = alpha[t] * (x_0 + first)
     log_det = log_det + x_0.size * jnp.log(alpha[t])
 
