@@ -36,6 +36,7 @@ EMNIST_CLASSES = {
     "mnist": string.digits,
 }
 _SPLITS = ("train", "test")
+_Pair = tuple[np.ndarray, np.ndarray]  # images [N, H, W] and labels [N]
 _MAX_BYTES = 2**30  # of a file; all of EMNIST has 0.64
 
 
@@ -149,9 +150,7 @@ def _dataset(
     return Dataset(images, labels.astype(np.int32), classes)
 
 
-def _find(
-    source: _Source, data_dir: str | Path | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _find(source: _Source, data_dir: str | Path | None) -> _Pair:
     if data_dir is not None:
         return _find_in_named(source, storage.expand(data_dir), "data_dir")
     if named := os.environ.get("JDIFF_DATA_DIR"):
@@ -165,9 +164,7 @@ def _find(
     return found
 
 
-def _find_in_named(
-    source: _Source, root: Path, what: str
-) -> tuple[np.ndarray, np.ndarray]:
+def _find_in_named(source: _Source, root: Path, what: str) -> _Pair:
     if not root.is_dir():
         raise DataError(f"{what} must be an existing directory, got {str(root)!r}.")
     found = _look_in(source, root)
@@ -182,7 +179,7 @@ def _find_in_named(
     return found
 
 
-def _look_in(source: _Source, root: Path) -> tuple[np.ndarray, np.ndarray] | None:
+def _look_in(source: _Source, root: Path) -> _Pair | None:
     folders = [root / folder for folder in source.folders]
     for folder in folders:
         if (found := _read_pair(source, folder)) is not None:
@@ -194,7 +191,7 @@ def _look_in(source: _Source, root: Path) -> tuple[np.ndarray, np.ndarray] | Non
     return tfds.read_prepared(root / source.name, source.split)
 
 
-def _read_archive(source: _Source, archive: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_archive(source: _Source, archive: Path) -> _Pair:
     with archive.open("rb") as packed:
         head = packed.read(256)
     got = "a truncated one" if head.startswith(b"PK") else storage.describe(head)
@@ -213,9 +210,7 @@ def _read_archive(source: _Source, archive: Path) -> tuple[np.ndarray, np.ndarra
     return found
 
 
-def _read_pair(
-    source: _Source, folder: Path | zipfile.Path
-) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_pair(source: _Source, folder: Path | zipfile.Path) -> _Pair | None:
     images, labels = (folder / file for file in source.files)
     missing = [path for path in (images, labels) if not path.is_file()]
     if len(missing) == 2:

@@ -130,12 +130,9 @@ def main(argv=None) -> None:
         for value in values[:number]:
             row = measure_steps(value) if axis == "num_steps" else measure(axis, value)
             figures[axis][str(value)] = row
-            cells = (
-                ", ".join(f"{x:.2f} {unit}" for unit, x in cell.items() if x)
-                for cell in row.values()
-            )
-            words = (f"{work} {cell}" for work, cell in zip(row, cells, strict=True))
-            print(f"{axis} {value}: {'; '.join(words)}", flush=True)
+            for work, cell in row.items():
+                said = ", ".join(f"{x:.2f} {unit}" for unit, x in cell.items() if x)
+                print(f"{axis} {value}: {work} {said}", flush=True)
     save_json(args.out, figures)
     draw(args.out.with_suffix(".png"), figures)
 
