@@ -287,15 +287,12 @@ class LinearDiffusion:
 
 
 def _fit_noise(
-    model: LinearModel,
-    images: np.ndarray,
-    labels: Sequence[Hashable],
-    noise: Iterable[np.ndarray],
+    model: LinearModel, images: np.ndarray, labels: Sequence[Hashable], noise: Iterable
 ) -> LinearModel:
     """Returns the model with the regression of Eq. 2 on given draws of noise."""
     size = model.biases.shape[1]
-    encode_all = jax.jit(jax.vmap(functools.partial(encode, model)))
-    latents = np.asarray(encode_all(np.asarray(images)))
+    encode_all = jax.vmap(functools.partial(encode, model))
+    latents = np.asarray(jax.jit(encode_all)(np.asarray(images)))
 
     def blocks():
         for eps in noise:
