@@ -57,9 +57,9 @@ def main(argv=None) -> None:
     print(f"{'':10}{'parameters':>12}{'legible %':>12}{'Fréchet':>10}{'ms':>8}")
     for name in NETWORKS:
         images, num, ms = fit_and_draw(name, train, labels, args.minutes)
-        read = evaluation.legibility(judge, images, chars, allowed=test.classes).strict
-        features = evaluation.read_images(judge, images).features
-        distance = evaluation.frechet_distance(features, reference).value
+        reading = evaluation.read_images(judge, images)
+        read = evaluation.legibility(reading, chars, allowed=test.classes).strict
+        distance = evaluation.frechet_distance(reading.features, reference).value
         row = f"{num:12,}{100 * read.value:12.1f}{distance:10.2f}{ms:8.2f}"
         print(f"{name:10}{row}", flush=True)
 
