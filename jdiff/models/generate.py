@@ -108,7 +108,7 @@ def generate_batches(
         ValueError: a number is outside its range; on the call, before any work.
     """
     null = len(model.classes)
-    if isinstance(labels, int):
+    if isinstance(labels, int | np.integer):
         if not 0 <= labels <= MAX_NUM:
             raise ValueError(f"labels must be at most {MAX_NUM}, got {labels}.")
         if not model.has_null:

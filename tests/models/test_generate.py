@@ -119,7 +119,7 @@ def test_without_a_path_x_0_is_the_same():
 
 
 def test_a_number_of_examples_is_that_many_of_any_class():
-    x_0 = jdiff.generate(KEY, tiny_model(), 5, 3, batch_size=4).x_0
+    x_0 = jdiff.generate(KEY, tiny_model(), np.int64(5), 3, batch_size=4).x_0
     expected = generate([len(CHARS)] * 5, guidance=1.0).x_0
     np.testing.assert_allclose(x_0, expected, atol=1e-5)
     with pytest.raises(ValueError, match="labels must be a list"):
