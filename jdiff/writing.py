@@ -48,7 +48,7 @@ MAX_FRAMES = 41
 
 def write(
     text: str,
-    model: str | Path | models.Model | models.PenModel = "latent",
+    model: str | Path | models.Model | models.PenModel = "pen",
     *,
     seed: int = SEED,
     slant: float | None = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
-MODELS = ["latent", "unet", "mixture", "pen"]
+MODELS = ["pen", "latent", "unet", "mixture"]
 # Of images that are drawn: for a file of arrays, and for what needs copies of them.
 MAX_BYTES, MAX_COPIED_BYTES = 2**30, 2**27
 GRIDS = {"karras": "karras_timesteps", "uniform": "timesteps"}

@@ -154,8 +154,9 @@ def generate_strokes(
 ) -> Iterator[sampling.Sample]:
     """Yields characters in one hand, batch by batch, as `Sample`s of NumPy arrays.
 
-    Each is the one of a few draws that the judge reads best. Character k is drawn with
-    `jax.random.fold_in(key, k)`, whatever the others are.
+    Each is the one of a few draws that the judge reads best: of what the distilled
+    network makes of their noise in one step, if there is one, which costs little.
+    Character k is drawn with `jax.random.fold_in(key, k)`, whatever the others are.
 
     Args:
         key: random key.
@@ -186,14 +187,15 @@ def generate_strokes(
     static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
     network: Any = model.params
     scale: Any = None
+    scout: Any = model.few if num_draws > 1 else None
     if num_steps <= MAX_FEW_STEPS and model.few and solver is guidance is None:
-        network, solver = model.few, consistency
+        network, solver, scout = model.few, consistency, None
     else:
         scale = model.guidance if guidance is None else guidance
         check_guidance(scale)
         scale = np.float32(scale)
     plan = static, solver or solvers.unipc, num_draws, with_path
-    tables = network, model.params, model.schedule, times, scale
+    tables = network, scout or None, model.params, model.schedule, times, scale
     code, neatness = (np.asarray(array, np.float32) for array in hand[:2])
     hands = Hand(
         np.broadcast_to(code, (len(labels), code.shape[-1])),
@@ -215,33 +217,53 @@ def _batches(key, labels, hands, tables, plan, batch_size):
 
 @functools.partial(jax.jit, static_argnames="plan")
 def _draw_batch(key, index, labels, hand, tables, plan):
-    network, params, schedule, times, guidance = tables
+    network, scout, params, schedule, times, guidance = tables
     model, solver, num_draws, with_path = plan
     null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan)
 
-    def denoiser(condition):
+    def denoiser(weights, condition):
         return sampling.make_denoiser(
-            model.apply, network, schedule, model.prediction, condition, clip=None
+            model.apply, weights, schedule, model.prediction, condition, clip=None
         )
 
-    def draw(key, label, hand):
+    def begin(key, label, hand):
+        """Returns the key of the noise of a draw, and its condition."""
         key_style, key_x = jax.random.split(key)
         if hand.unevenness is None:
             # Nobody's letters are all alike: the less neat, the less even.
             uneven = jax.random.normal(key_style, (NUM_QUALITIES - 1,))
             hand = hand._replace(unevenness=(1.0 - hand.neatness) * uneven)
-        denoise = denoiser(Condition(label, stroke_style(hand)))
+        return key_x, Condition(label, stroke_style(hand))
+
+    def draw(key, label, hand):
+        key_x, condition = begin(key, label, hand)
+        denoise = denoiser(network, condition)
         if guidance is not None:
             no_label = jnp.full_like(label, model.num_classes)
-            denoise = guide(denoise, denoiser(Condition(no_label, null)), guidance)
+            unconditional = denoiser(network, Condition(no_label, null))
+            denoise = guide(denoise, unconditional, guidance)
         return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
+
+    def look(key, label, hand):
+        """Returns what becomes of a draw, as the distilled network sees it."""
+        key_x, condition = begin(key, label, hand)
+        ends = jnp.stack([times[0], jnp.zeros_like(times[0])])
+        denoise = denoiser(scout, condition)
+        return sampling.sample(key_x, denoise, consistency(schedule), ends, SHAPE)
+
+    def best_of(draws, label):
+        return jnp.argmax(jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label])
 
     def one(index, label, hand):
         keys = jax.random.split(jax.random.fold_in(key, index), num_draws)
-        draws = jax.vmap(draw, (0, None, None))(keys, label, hand)
-        read = jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label]
-        best = jax.tree.map(lambda leaf: leaf[jnp.argmax(read)], draws)
-        return best if with_path else best._replace(path=best.path[:0])
+        several = jax.vmap(draw if scout is None else look, (0, None, None))
+        draws = several(keys, label, hand)
+        best = best_of(draws, label)
+        if scout is None:
+            chosen = jax.tree.map(lambda leaf: leaf[best], draws)
+        else:
+            chosen = draw(keys[best], label, hand)
+        return chosen if with_path else chosen._replace(path=chosen.path[:0])
 
     return jax.vmap(one)(index, labels, hand)
 

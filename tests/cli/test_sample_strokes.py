@@ -15,7 +15,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def sample(*argv):
-    main(["sample", "--model", "pen", "--steps", "2", "--draws", "1", *argv])
+    main(["sample", "--steps", "2", "--draws", "1", *argv])
 
 
 def test_samples_are_in_the_format_of_the_data():
@@ -48,6 +48,6 @@ def test_a_picture_has_a_row_for_a_character_and_a_column_for_a_hand():
 
 def test_images_have_no_neatness(capsys, folder):
     with pytest.raises(SystemExit, match="2"):
-        main(["sample", "--neatness", "0.5", "--out", "F.npz"])
+        main(["sample", "--model", "unet", "--neatness", "0.5", "--out", "F.npz"])
     assert "no strokes (pen does), got neatness" in capsys.readouterr().err
     assert not list(folder.iterdir())

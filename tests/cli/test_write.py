@@ -12,6 +12,7 @@ from jdiff.cli import main
 from jdiff.images import from_uint8
 from jdiff.sampling import Sample
 
+TWO_STEPS = ["--steps", "2", "--guidance", "2"]
 TEXT = "Aa bc def ghij k lm"
 NUM_GLYPHS = len(TEXT.replace(" ", ""))
 
@@ -32,7 +33,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(*argv, text=TEXT):
-    main(["write", text, "--steps", "2", "--guidance", "2", *argv])
+    main(["write", text, "--model", "latent", *TWO_STEPS, *argv])
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(*argv, text="Hi you"):
-    main(["write", text, "--model", "pen", "--steps", "2", "--draws", "1", *argv])
+    main(["write", text, "--steps", "2", "--draws", "1", *argv])
 
 
-def test_an_svg_file_is_the_centre_lines_of_strokes():
+def test_strokes_are_the_default_and_an_svg_file_is_their_centre_lines():
     write("--out", "x.svg", "--ink", "navy")
     root = ElementTree.parse("x.svg").getroot()
     (group,) = (node for node in root if node.tag.endswith("g"))
@@ -41,7 +41,7 @@ def test_the_pen_writes_the_page():
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--model", "pen", "--neatness", "2"], "neatness must be in [0, 1], got 2.0"),
+        (["--neatness", "2"], "neatness must be in [0, 1], got 2.0"),
         (["--model", "mixture", "--neatness", "0.5"], "draws no strokes"),
         (["--model", "mixture", "--animate", "pen"], "must be of strokes"),
     ],

@@ -159,10 +159,11 @@ def test_few_steps_are_those_of_the_distilled_network(model, params, tmp_path):
     storage.save_weights(path, models.add_few(params, halved), DESCRIPTION)
     both = models.load_pen(path)
     student = both._replace(params=halved, few=None)
+    options = {"num_draws": 1, "num_steps": 5}
     np.testing.assert_array_equal(
-        draw(both, [5], num_steps=5), draw(model, [5], num_steps=5)
+        draw(both, [5], **options), draw(model, [5], **options)
     )
-    options = {"num_draws": 1, "num_steps": 1}
+    options["num_steps"] = 1
     teacher = draw(model, [5], guidance=2.0, **options)
     np.testing.assert_array_equal(draw(both, [5], guidance=2.0, **options), teacher)
     # One step of `ddim` with guidance 1 is the estimate of x_0 alone.
@@ -173,3 +174,18 @@ def test_few_steps_are_those_of_the_distilled_network(model, params, tmp_path):
     storage.save_weights(path, without, DESCRIPTION)
     with pytest.raises(storage.WeightsError, match="few/residual_mlp/linear"):
         models.load_pen(path)
+
+
+def test_draws_are_chosen_by_what_the_distilled_network_makes_of_their_noise(model):
+    both = model._replace(few=jax.tree.map(lambda leaf: 0.9 * leaf, model.params))
+
+    hand = models.draw_hand(model, 1)
+
+    def noise(model, num_steps):
+        batches = models.generate_strokes(
+            jax.random.key(1), model, range(8), hand, num_steps, with_path=True
+        )
+        return next(batches).path[:, 0]
+
+    np.testing.assert_array_equal(noise(both, 5), noise(both, 1))
+    assert (noise(both, 5) != noise(model, 5)).any()
