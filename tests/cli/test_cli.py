@@ -14,7 +14,6 @@ import jdiff
 from jdiff import evaluation, models, storage
 from jdiff.cli import main
 
-
 SAMPLE = ["sample", "--model", "latent"]
 
 
