@@ -12,7 +12,7 @@ import numpy as np
 
 from jdiff import models, networks
 from jdiff.data import PEN_CHARS, Pen
-from jdiff.handwriting import MAX_STROKES, STROKE_SCALE, encode_strokes
+from jdiff.handwriting import MAX_STROKES, MIDDLE, STROKE_SCALE, encode_strokes
 
 DENIED = 0.025  # share of each class that judges read worst, and that is left out
 _OUTLIER = 3.5  # deviations of the length of a character's strokes
@@ -24,8 +24,10 @@ JUDGE_STEPS, JUDGE_BATCH = 3000, 512
 JUDGE_NOISE, JUDGE_SLANT = 0.5, 0.1
 JUDGE_FEATURES = 192
 
-# Hands that are kept have written so many characters, of so many kinds.
+# Hands that are kept have written so many characters, of so many kinds, and their
+# descenders reach below the line: else the recording had no line, but cells.
 HAND_CHARS, HAND_KINDS = 250, 45
+_DESCENDERS, _DEPTH = "gjpqy", -0.2  # heights of an x
 
 
 class Strokes(NamedTuple):
@@ -261,15 +263,19 @@ def fit_sides(pen: Pen, num_sweeps: int = 20) -> np.ndarray:
 def rank_hands(strokes: Strokes) -> np.ndarray:
     """Returns the writers whose hands are kept, the most even ones first, int[H].
 
-    Those who wrote enough characters of enough kinds; else everybody.
+    Those who wrote enough characters of enough kinds on a line; else everybody.
     """
+    bottom = STROKE_SCALE * strokes.arrays[:, :, 1].min(1) + MIDDLE
+    below = np.isin(strokes.labels, [PEN_CHARS.index(char) for char in _DESCENDERS])
     writers = np.unique(strokes.writers)
     unevenness = np.full(len(writers), np.inf)
     has_enough = np.zeros(len(writers), bool)
     for k, writer in enumerate(writers):
         own = strokes.writers == writer
         kinds = len(np.unique(strokes.labels[own]))
-        has_enough[k] = own.sum() >= HAND_CHARS and kinds >= HAND_KINDS
+        deep = bottom[own & below]
+        has_line = deep.size > 0 and np.median(deep) < _DEPTH
+        has_enough[k] = has_line and own.sum() >= HAND_CHARS and kinds >= HAND_KINDS
         known = strokes.qualities[own, 1:]
         known = known[np.isfinite(known)]
         if known.size:

@@ -9,6 +9,7 @@ import jdiff
 from jdiff import models
 from jdiff.cli.main import main
 from jdiff.data import PEN_CHARS, read_pen
+from jdiff.handwriting import MIDDLE, STROKE_SCALE
 from jdiff.recipes import pen, pen_data
 
 CHARS = "oil-"
@@ -100,6 +101,19 @@ def test_ranks_go_from_0_to_1_in_each_class():
     labels = np.array([0, 0, 0, 1, 1])
     rank = pen_data.rank_within(labels, np.array([3.0, 1.0, 2.0, 9.0, 5.0]))
     np.testing.assert_allclose(rank, [1.0, 0.0, 0.5, 1.0, 0.0])
+
+
+def test_hands_that_wrote_into_cells_are_not_kept():
+    """Their g and p stand on the line; of three writers the last wrote little."""
+    labels = np.tile(np.arange(94), 3 + 3 + 1)
+    writers = np.repeat([4, 5, 6], [94 * 3, 94 * 3, 94])
+    arrays = np.zeros((len(labels), 60, 3), np.float32)
+    arrays[:, :, 1] = -MIDDLE / STROKE_SCALE
+    below = np.isin(labels, [PEN_CHARS.index(char) for char in "gjpqy"])
+    arrays[below & (writers != 4), 0, 1] -= 1.0
+    qualities = np.zeros((len(labels), 4), np.float32)
+    strokes = pen_data.Strokes(arrays, labels, writers, qualities)
+    assert pen_data.rank_hands(strokes).tolist() == [5]
 
 
 def test_a_judge_tells_letters_apart(path):
