@@ -33,6 +33,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
 LIMIT = 60.0  # seconds after which an input hangs, on a machine with other work
 # Where programs are compiled and models trained.
 LIMITS = {"commands": 300.0, "training": 300.0}
+CACHE = f"{tempfile.gettempdir()}/jdiff-fuzz"  # of compiled programs
 STARTING = 300.0  # seconds that a process may take before its first input
 COLUMNS = [
     "tried",
@@ -58,7 +59,7 @@ def parse() -> argparse.Namespace:
     add("--areas", nargs="+", help="by default all")
     add("--seed", type=int, default=0)
     add("--only", type=int, help="try this one again, here")
-    add("--signals", type=int, help="in place of inputs, so many signals")
+    add("--signals", type=int, help="in place of inputs, so many signals at most")
     add("--out", type=Path, help="F.json, the table")
     add("--worker", nargs=2, type=int, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -90,15 +91,8 @@ class Worker:
         argv = [sys.executable, __file__, "--areas", area, "--seed", str(seed)]
         argv += ["--worker", str(first), str(last)]
         self.log = log.open("ab")
-        # Each process would compile the same programs.
-        cache = {"JAX_COMPILATION_CACHE_DIR": f"{tempfile.gettempdir()}/jdiff-fuzz"}
-        cache |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
         self.process = subprocess.Popen(
-            argv,
-            stdout=subprocess.PIPE,
-            stderr=self.log,
-            text=True,
-            env=cache | os.environ,
+            argv, stdout=subprocess.PIPE, stderr=self.log, text=True
         )
         self.reports: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -182,8 +176,13 @@ def main() -> None:
     if args.worker:
         return work(args.areas[0], args.seed, iter(range(*args.worker)))
     check_positive(args, "tries")
+    # Each process would compile the same programs.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     if args.signals:
-        results = {"signals": fuzz_signals.send_signals(args.signals, args.seed)}
+        seconds = 60.0 * args.minutes
+        found = fuzz_signals.send_signals(args.signals, args.seed, seconds)
+        results = {"signals": found}
     else:
         results = run_areas(args)
     if results is None:

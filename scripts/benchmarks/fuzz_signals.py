@@ -6,7 +6,6 @@ traceback and leaves no draft and no partial file.
 """
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -47,21 +46,21 @@ CASES = {
 }
 
 
-def send_signals(num_signals: int, seed: int) -> dict:
-    """Sends signals; prints and returns a table of what became of the commands."""
-    table, fallen = {name: Counter() for name in CASES}, []
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as cache:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
-        seconds = {name: measure(case) for name, case in CASES.items()}
-        for number in range(num_signals):
-            name = list(CASES)[number % len(CASES)]
-            with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
-                chance = random.Random(f"{seed} {number}")
-                verdict = send_one(CASES[name], chance, seconds[name], Path(folder))
-            table[name].update(["sent", verdict])
-            if verdict not in ("ended", "done", "saved"):
-                fallen.append((number, f"{name}: {verdict}"))
-                print(f"signal {number}: {name}: {verdict}", file=sys.stderr)
+def send_signals(num_signals: int, seed: int, seconds: float) -> dict:
+    """Sends signals for a while; prints and returns what became of the commands."""
+    table, fallen, end = {name: Counter() for name in CASES}, [], time.time() + seconds
+    lasts = {name: measure(case) for name, case in CASES.items()}
+    for number in range(num_signals):
+        if time.time() > end:
+            break
+        name = list(CASES)[number % len(CASES)]
+        with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+            chance = random.Random(f"{seed} {number}")
+            verdict = send_one(CASES[name], chance, lasts[name], Path(folder))
+        table[name].update(["sent", verdict])
+        if verdict not in ("ended", "done", "saved"):
+            fallen.append((number, f"{name}: {verdict}"))
+            print(f"signal {number}: {name}: {verdict}", file=sys.stderr)
     for name, counts in table.items():
         print(f"{name:10s}" + ", ".join(f"{v} {k}" for k, v in counts.items()))
     return {"counts": {name: dict(c) for name, c in table.items()}, "fallen": fallen}
