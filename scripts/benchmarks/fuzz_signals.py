@@ -7,6 +7,7 @@ traceback and leaves no draft and no partial file.
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ class Case(NamedTuple):
 UNET = "train unet --data a.npz --num-channels 16 --num-blocks 1 --batch-size 8"
 UNET += " --num-steps 20 --save-minutes 0.02 --out run"
 CASES = {
-    "write": Case(f"write {'Hello_World_2026' * 9} --width 900 --out a.png"),
+    "write": Case(f"write '{'Hello World 2026 ' * 9}' --width 900 --out a.png"),
     "sample": Case("sample --model latent --num 99 --out b.npz"),
     "evaluate": Case("evaluate c.npz --reference c.npz --fast --out d.json"),
     "train": Case(f"{UNET} --minutes 9"),
@@ -76,7 +77,7 @@ def write_inputs(folder: Path) -> None:
 
 def begin(case: Case, folder: Path) -> subprocess.Popen:
     """Starts a command; returns once a signal may come."""
-    argv = [sys.executable, "-X", "importtime", "-m", "jdiff", *case.argv.split()]
+    argv = [sys.executable, "-X", "importtime", "-m", "jdiff", *shlex.split(case.argv)]
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
             argv, cwd=folder, stdout=subprocess.DEVNULL, stderr=errors
@@ -98,7 +99,8 @@ def measure(case: Case) -> float:
             time.sleep(0.05)
         seconds = time.monotonic() - began
         process.kill()
-        process.wait()
+        if process.wait() not in (0, -signal.SIGKILL):
+            raise ValueError(f"jdiff must do its work, got: {errors.read_text()[-99:]}")
     return seconds
 
 
