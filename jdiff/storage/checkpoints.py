@@ -265,13 +265,15 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
 def _patient_loops() -> Iterator[None]:
     """A context in which event loops finish what they have begun before they close.
 
-    Where one array cannot be read, orbax closes its loop while others are being read,
-    and each of these would print a traceback.
+    Where one array cannot be read, orbax raises that error and closes its loop while
+    others are being read. Each of these would print a traceback, and so would each
+    error that is not the first.
     """
     new = asyncio.new_event_loop
 
     def new_patient_loop() -> asyncio.AbstractEventLoop:
         loop = new()
+        loop.set_exception_handler(lambda loop, context: None)  # of what is not awaited
         close = loop.close
 
         def close_when_done() -> None:

@@ -7,6 +7,7 @@ not what was written.
 """
 
 import contextlib
+import logging
 import random
 import sys
 import threading
@@ -45,13 +46,16 @@ AREAS: dict[str, Callable[[Path], Attempt]] = {
 def heard(printed: list[str]) -> Iterator[None]:
     """A context that lists errors for which Python would only print a traceback.
 
-    They happen in threads, in callbacks and while objects are deleted.
+    They happen in threads, in callbacks and while objects are deleted, or are logged.
     """
 
     def hook(*error):
         printed.append(str(error))
 
+    ear = logging.Handler(logging.ERROR)
+    ear.emit = lambda record: hook(record.getMessage())
     with (
+        mock.patch.object(logging.root, "handlers", [ear]),
         mock.patch.object(sys, "excepthook", hook),
         mock.patch.object(sys, "unraisablehook", hook),
         mock.patch.object(threading, "excepthook", hook),
