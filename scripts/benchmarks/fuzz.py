@@ -30,9 +30,7 @@ from command import check_positive, make_parser, run, save_json
 # The areas stand beside their tests.
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
 
-LIMIT = 60.0  # seconds after which an input hangs, on a machine with other work
-# Where programs are compiled and models trained.
-LIMITS = {"commands": 300.0, "training": 300.0}
+LIMIT = 300.0  # seconds after which an input hangs, on a machine with other work
 CACHE = f"{tempfile.gettempdir()}/jdiff-fuzz"  # of compiled programs
 STARTING = 300.0  # seconds that a process may take before its first input
 COLUMNS = [
@@ -129,7 +127,7 @@ def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> 
     while first < args.tries and time.monotonic() < end:
         worker, current = Worker(area, args.seed, first, args.tries, log), None
         while current is not None or time.monotonic() < end:
-            wait = STARTING if current is None else LIMITS.get(area, LIMIT)
+            wait = STARTING if current is None else LIMIT
             kind, *rest = worker.next_report(wait)
             if kind == "begin":
                 current = int(rest[0])
