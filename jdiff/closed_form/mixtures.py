@@ -7,6 +7,14 @@ shrunk towards the mean over cells (`gaussian.fit_mixture`). The rotation is
 orthonormal, so noise stays white in the latents, and the denoiser of `gaussian`, exact
 at each noise level, holds for pixels. One cell of full rank is the best affine
 denoiser.
+
+A cell is signal plus white noise (Tipping & Bishop 1999a): its largest variances are
+shapes, the others what no axis explains. As a density it needs both. An image shows the
+signal alone: white noise would be speckle on the paper. And no Gaussian is black and
+white, so a monotone curve gives the drawn pixels the grey values of the training images
+(histogram specification, Gonzalez & Woods 2018, Sec. 3.3):
+
+    image = tone(mean + axes^T z),   z ~ signal of a cell                    (1)
 """
 
 import functools
@@ -28,6 +36,11 @@ from jdiff.schedules import Schedule
 
 _MIN_VARIANCE = 1e-4  # a grey level of 256: the best likelihood of unseen digits
 _BATCH = 256  # images drawn at once
+_NUM_TONES = 2048  # images that the grey values are matched on
+
+
+_PIXELS = "mean", "axes", "remainder", "tone"
+_NO_TONE = np.array([[-1, 1], [-1, 1]], np.float32)
 
 
 class MixtureModel(NamedTuple):
@@ -37,6 +50,8 @@ class MixtureModel(NamedTuple):
         mean: of all images, float32[*S].
         axes: orthonormal directions, float32[L, *S].
         remainder: variance in all other directions, float32[].
+        tone: quantiles of the pixels of signals and of images, float32[2, Q]; Eq. 1
+            maps the first to the second.
         mixtures: of the latents [L]; a `gaussian.Mixture` of K cells, whose arrays
             have a leading axis of classes.
         labels: hashable; labels[k] is the name of class k.
@@ -45,6 +60,7 @@ class MixtureModel(NamedTuple):
     mean: jax.Array
     axes: jax.Array
     remainder: jax.Array
+    tone: jax.Array
     mixtures: gaussian.Mixture
     labels: tuple[Hashable, ...]
 
@@ -85,13 +101,20 @@ def fit(
         )
         for k in range(len(known))
     ]
-    return MixtureModel(
+    model = MixtureModel(
         jnp.asarray(mean / 127.5 - 1, jnp.float32),
         jnp.asarray(axes.reshape(-1, *mean.shape)),
         jnp.float32(remainder),
+        jnp.asarray(_NO_TONE),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *mixtures),
         known,
     )
+    rows = rng.permutation(len(images))[:_NUM_TONES]
+    drawn = _draw_all(jax.random.key(seed), model, index[rows], _show_signal)
+    pixels = drawn, images[rows] / 127.5 - 1
+    levels = np.linspace(0, 1, 256)
+    tone = np.stack([np.quantile(x, levels) for x in pixels])
+    return model._replace(tone=jnp.asarray(tone, jnp.float32))
 
 
 def denoiser(model: MixtureModel, schedule: Schedule, k: int) -> Denoiser:
@@ -110,49 +133,56 @@ def denoiser(model: MixtureModel, schedule: Schedule, k: int) -> Denoiser:
 
 
 def apply(
-    model: MixtureModel, x_t: jax.Array, log_snr: jax.Array, label: jax.Array
+    model: MixtureModel, z_t: jax.Array, log_snr: jax.Array, label: jax.Array
 ) -> jax.Array:
-    """Returns the estimates of x_0 for a batch, float[B, *S], as a network does.
+    """Returns the estimates of a signal's latents z_0, float[B, L], as a network does.
 
     For variance-preserving paths, where alpha^2 = sigmoid(log_snr) = 1 - sigma^2.
 
     Args:
         model: from `fit` or `load`; without labels, where it is an argument of jit.
-        x_t: float[B, *S].
+        z_t: float[B, L].
         log_snr: float[B].
         label: int[B], in [0, number of classes).
     """
 
-    def one(x_t, log_snr, k):
+    def one(z_t, log_snr, k):
         squares = jax.nn.sigmoid(log_snr), jax.nn.sigmoid(-log_snr)
         step = Schedule(*(jnp.sqrt(square)[None] for square in squares))
-        return denoiser(model, step, k)(x_t, jnp.int32(0))
+        mixture = class_mixture(model, k)
+        signal = mixture._replace(cells=_signal(mixture.cells))
+        return gaussian.mixture_denoiser(signal, step)(z_t, jnp.int32(0))
 
-    return jax.vmap(one)(x_t, log_snr, label)
+    return jax.vmap(one)(z_t, log_snr, label)
+
+
+def encode(model: MixtureModel, image: jax.Array) -> jax.Array:
+    """Returns the latents of one image, float[L]."""
+    return jnp.tensordot(model.axes, image - model.mean, image.ndim)
+
+
+def decode(model: MixtureModel, latents: jax.Array) -> jax.Array:
+    """Returns the image of latents by Eq. 1, float[*S] in [-1, 1]."""
+    return jnp.interp(_show_signal(model, latents), *model.tone)
 
 
 def draw(key: jax.Array, model: MixtureModel, k: int) -> jax.Array:
-    """Returns an exact draw from class k in one step, float32[*S], not clipped."""
+    """Returns a draw from the density of class k, noise and all, float32[*S]."""
     key_cell, key_latents, key_rest = jax.random.split(key, 3)
-    leaves = jax.tree.map(jnp.asarray, model.mixtures)
-    cell = jax.random.categorical(key_cell, leaves.log_weights[k])
-    normal = jax.tree.map(lambda leaf: leaf[k, cell], leaves.cells)
+    normal = _draw_cell(key_cell, model, k)
     eps = jax.random.normal(key_latents, normal.mean.shape)
     _, rest = _split(model, jax.random.normal(key_rest, model.mean.shape))
-    x = jnp.tensordot(gaussian.colour(normal, eps), model.axes, 1)
-    return model.mean + x + jnp.sqrt(model.remainder) * rest
+    x = _show_signal(model, gaussian.colour(normal, eps))
+    return x + jnp.sqrt(model.remainder) * rest
 
 
 def generate(
     key: jax.Array, model: MixtureModel, labels: Sequence[Hashable]
 ) -> np.ndarray:
-    """Returns an image of each label, float32[N, *S], by `draw`, clipped to [-1, 1].
+    """Returns an image of each label by Eq. 1, float32[N, *S] in [-1, 1], in one step.
 
     Image k depends on label k and on `jax.random.fold_in(key, k)` alone."""
-    index = linear.find_labels(model.labels, labels)
-    draw = functools.partial(_draw_batch, key, model._replace(labels=()))
-    rows = np.arange(len(index))
-    return linear.in_batches(draw, _BATCH, model.mean.shape, rows, index)
+    return _draw_all(key, model, linear.find_labels(model.labels, labels), decode)
 
 
 def log_density(
@@ -209,7 +239,7 @@ def save(path: str | Path, model: MixtureModel) -> None:
     """Writes a model in float16; see `linear.save`."""
     cells = {"log_weights": model.mixtures.log_weights}
     cells |= model.mixtures.cells._asdict()
-    pixels = {name: getattr(model, name) for name in ("mean", "axes", "remainder")}
+    pixels = {name: getattr(model, name) for name in _PIXELS}
     labels = linear.labels_to_json(model.labels)
     description = {"model": "mixtures", "labels": labels}
     storage.save_weights(path, {"pixels": pixels, "cells": cells}, description)
@@ -228,6 +258,7 @@ def load(path: str | Path) -> MixtureModel:
             f"weights must be of a mixture model, got {path}, which holds another."
         )
     labels = linear.labels_from_description(description, path)
+    params.get("pixels", {}).setdefault("tone", _NO_TONE)  # older files have none
     storage.check_params(params, _expected_shapes(params, len(labels)), path)
     cells, pixels = params["cells"], params["pixels"]
     variances = cells["variances"], cells["remainder"], pixels["remainder"]
@@ -242,13 +273,19 @@ def _expected_shapes(params: dict[str, Any], num_classes: int) -> dict[str, Any]
     """Returns the shapes of a model's tensors, by the sizes of two of them."""
     pixels, cells = params.get("pixels", {}), params.get("cells", {})
     num_latents, *shape = np.shape(pixels.get("axes")) or (0,)
+    num_tones = np.size(pixels.get("tone", 0)) // 2
     num_cells, rank = [*np.shape(cells.get("variances")), 0, 0, 0][1:3]
     # Older files hold a vector in place of the scalar.
     remainder = (1,) if np.shape(pixels.get("remainder")) == (1,) else ()
     per_cell = num_classes, num_cells
     return {
         "pixels": linear.as_structs(
-            {"mean": shape, "axes": (num_latents, *shape), "remainder": remainder}
+            {
+                "mean": shape,
+                "axes": (num_latents, *shape),
+                "remainder": remainder,
+                "tone": (2, num_tones),
+            }
         ),
         "cells": linear.as_structs(
             {
@@ -262,14 +299,40 @@ def _expected_shapes(params: dict[str, Any], num_classes: int) -> dict[str, Any]
     }
 
 
-@jax.jit
-def _draw_batch(key, model, rows, classes):
+def _draw_all(key, model, index, show) -> np.ndarray:
+    """Returns `show` of a signal of each class of the index, float32[N, *S]."""
+    draw = functools.partial(_draw_batch, key, model._replace(labels=()), show=show)
+    rows = np.arange(len(index))
+    return linear.in_batches(draw, _BATCH, model.mean.shape, rows, index)
+
+
+@functools.partial(jax.jit, static_argnames="show")
+def _draw_batch(key, model, rows, classes, show):
     def one(row_and_class):
         row, k = row_and_class
-        return jnp.clip(draw(jax.random.fold_in(key, row), model, k), -1.0, 1.0)
+        key_cell, key_eps = jax.random.split(jax.random.fold_in(key, row))
+        signal = _signal(_draw_cell(key_cell, model, k))
+        eps = jax.random.normal(key_eps, signal.mean.shape)
+        return show(model, gaussian.colour(signal, eps))
 
     # Few at once: each copies the directions of its cell, 2 MB at full rank.
     return jax.lax.map(one, (rows, classes), batch_size=16)
+
+
+def _draw_cell(key: jax.Array, model: MixtureModel, k: int) -> Normal:
+    """Returns a cell of class k, by its weight."""
+    leaves = jax.tree.map(jnp.asarray, model.mixtures)
+    cell = jax.random.categorical(key, leaves.log_weights[k])
+    return jax.tree.map(lambda leaf: leaf[k, cell], leaves.cells)
+
+
+def _signal(cells: Normal) -> Normal:
+    """Returns cells without their white noise; what is left of it nobody sees."""
+    return cells._replace(remainder=jnp.full_like(cells.remainder, _MIN_VARIANCE))
+
+
+def _show_signal(model: MixtureModel, latents: jax.Array) -> jax.Array:
+    return model.mean + jnp.tensordot(latents, model.axes, 1)
 
 
 def _check(images, labels, num_cells, num_latents, rank, shrinkage):

@@ -267,7 +267,7 @@ def suit_steps(
 
 
 def _mixture_model(path: str | Path) -> Model:
-    """Returns the closed-form mixtures in a file as a network that predicts x_0."""
+    """Returns the closed-form mixtures in a file as a model of latents."""
     fitted = closed_form.mixtures.load(path)
     chars = "".join(map(str, fitted.labels))
     if len(chars) != len(fitted.labels) or fitted.mean.ndim != 3:
@@ -285,4 +285,19 @@ def _mixture_model(path: str | Path) -> Model:
         chars,
         (height, width, channels),
         has_null=False,
+        autoencoder=autoencoders.Autoencoder(
+            len(fitted.axes), _no_init, _encode_signal, _decode_signal
+        ),
     )
+
+
+def _no_init(key: jax.Array) -> Any:
+    raise ValueError("weights of a mixture must be fitted, got a random key.")
+
+
+def _encode_signal(params: Any, image: jax.Array) -> diffusion.Gaussian:
+    return diffusion.Gaussian(closed_form.mixtures.encode(params, image), jnp.zeros(()))
+
+
+def _decode_signal(params: Any, z: jax.Array) -> diffusion.Gaussian:
+    return diffusion.Gaussian(closed_form.mixtures.decode(params, z), jnp.zeros(()))
