@@ -69,7 +69,7 @@ def fit(
     images: np.ndarray,
     labels: Sequence[Hashable],
     num_cells: int = 64,
-    num_latents: int = 100,
+    num_latents: int = 150,
     rank: int = 30,
     shrinkage: float = 10.0,
     seed: int = 0,

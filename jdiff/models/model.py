@@ -285,19 +285,6 @@ def _mixture_model(path: str | Path) -> Model:
         chars,
         (height, width, channels),
         has_null=False,
-        autoencoder=autoencoders.Autoencoder(
-            len(fitted.axes), _no_init, _encode_signal, _decode_signal
-        ),
+        latent_shape=(len(fitted.axes),),
+        decode=closed_form.mixtures.decode,
     )
-
-
-def _no_init(key: jax.Array) -> Any:
-    raise ValueError("weights of a mixture must be fitted, got a random key.")
-
-
-def _encode_signal(params: Any, image: jax.Array) -> diffusion.Gaussian:
-    return diffusion.Gaussian(closed_form.mixtures.encode(params, image), jnp.zeros(()))
-
-
-def _decode_signal(params: Any, z: jax.Array) -> diffusion.Gaussian:
-    return diffusion.Gaussian(closed_form.mixtures.decode(params, z), jnp.zeros(()))

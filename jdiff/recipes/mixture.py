@@ -25,7 +25,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--model", choices=("article", "affine", "mixture"), default="mixture")
     add("--out", type=Path, default=Path("mixture.safetensors"))
     add("--cells", type=int, default=64, help="Gaussians of a class")
-    add("--latents", type=int, default=100, help="latents of a mixture")
+    add("--latents", type=int, default=150, help="latents of a mixture")
     add("--rank", type=int, default=30, help="variances of a cell")
     add("--shrinkage", type=float, default=10.0, help="in images")
     add("--seed", type=int, default=0)

@@ -40,7 +40,7 @@ def fit(name: str, images, labels):
             linear.generate(jax.random.key(seed), model, wanted)
         )
     size = images[0].size
-    sizes = (1, size, size) if name == "affine" else (64, 100, 30)
+    sizes = (1, size, size) if name == "affine" else (64, 150, 30)
     model = mixtures.fit(images, labels, *sizes)
     return model, lambda wanted, seed: jdiff.images.to_uint8(
         mixtures.generate(jax.random.key(seed), model, wanted)
