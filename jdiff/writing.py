@@ -9,7 +9,7 @@ A text becomes labels, labels become glyphs by diffusion, and glyphs become a pa
 import functools
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -125,9 +125,8 @@ def write(
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}.")
     layout: dict[str, Any] = {"cap_height": size, "width": width, "height": height}
-    optional = {"jitter": jitter, "pen": pen_width}
-    layout |= {"margin": margin}
-    layout |= {name: value for name, value in optional.items() if value is not None}
+    layout |= {"margin": margin, "jitter": jitter, "pen": pen_width}
+    layout = {k: value for k, value in layout.items() if value is not None}
     pen = models.find_pen(model)
     text = handwriting.to_ascii(text)
     handwriting.check_page(text, **layout)
@@ -135,14 +134,15 @@ def write(
     given = (slant, weight, letter_width, roundness)
     hand_seed = seed if style_seed is None else style_seed
     chosen = _choose_style(given, hand_seed)
-    sampling = _Sampling(
-        jax.random.key(seed), steps, guidance, solver, grid, animate, progress
-    )
+    sampling: dict[str, Any] = {"key": jax.random.key(seed), "num_steps": steps}
+    sampling |= {"guidance": guidance, "solver": solver, "grid": grid}
+    sampling |= {"with_path": animate}
+    show = progress or (lambda batches, num: batches)
     if pen is not None:
         neatness = models.NEATNESS if neatness is None else neatness
         hand = models.draw_hand(pen, hand_seed, neatness)
-        draws = models.NUM_DRAWS if draws is None else draws
-        return _write_strokes(text, pen, hand, draws, given, sampling, layout)
+        sampling |= {"num_draws": models.NUM_DRAWS if draws is None else draws}
+        return _write_strokes(text, pen, hand, given, sampling, show, layout)
     models.check_no_strokes(neatness=neatness, draws=draws)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
@@ -152,56 +152,30 @@ def write(
     if not model.has_style:
         _check_no_style(given, style_seed)
     style = chosen if model.has_style else None
-    return _write_glyphs(text, model, style, sampling, layout)
-
-
-class _Sampling(NamedTuple):
-    """How characters are drawn; see `write`."""
-
-    key: jax.Array
-    steps: int
-    guidance: float | None
-    solver: Callable[[Schedule], Solver] | None
-    grid: Callable[[Schedule, int], jax.typing.ArrayLike]
-    animate: bool
-    progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None
-
-
-def _show(sampling: _Sampling, batches: Iterable[Sample], num: int) -> Iterable[Sample]:
-    return batches if sampling.progress is None else sampling.progress(batches, num)
-
-
-def _frames(sampling: _Sampling, schedule: Schedule) -> tuple[np.ndarray, list[int]]:
-    """Returns which states of a path an animation shows, int[F], and their steps."""
-    frames = np.linspace(0, sampling.steps, MAX_FRAMES).round().astype(int)
-    frames = np.unique(frames)
-    times = np.asarray(sampling.grid(schedule, sampling.steps))
-    return frames, times[frames].tolist()
+    return _write_glyphs(text, model, style, sampling, show, layout)
 
 
 def _write_glyphs(
     text: str,
     model: models.Model,
     style: np.ndarray | None,
-    sampling: _Sampling,
+    sampling: dict[str, Any],
+    show: Callable[[Iterable[Sample], int], Iterable[Sample]],
     layout: dict[str, Any],
 ) -> Page:
     """Returns the page of a model of images."""
     labels = _encode(text, model)
     batches = models.generate_batches(
-        sampling.key,
-        model,
-        labels,
-        sampling.steps,
-        sampling.guidance,
-        sampling.solver,
-        sampling.grid,
-        with_path=sampling.animate,
-        style=style,
+        model=model, labels=labels, style=style, **sampling
     )
-    frames, times = _frames(sampling, model.schedule)
-    shown = _show(sampling, batches, len(labels))
-    glyphs, path = _to_bytes(shown, frames if sampling.animate else None)
+    frames, times = _frames(model.schedule, sampling)
+    drawn, states = [], []
+    for batch in show(batches, len(labels)):
+        drawn.append(images.to_uint8(batch.x_0[..., 0]))
+        if sampling["with_path"]:
+            states.append(images.to_uint8(batch.path[:, frames][..., 0]))
+    glyphs = np.concatenate(drawn)
+    path = np.concatenate(states).swapaxes(0, 1) if states else None
     if style is not None:
         weight = style[STYLES.index("weight")]
         layout = {"pen": PEN * PEN_OF_WEIGHT**weight} | layout
@@ -213,28 +187,17 @@ def _write_strokes(
     text: str,
     model: models.PenModel,
     hand: models.Hand,
-    num_draws: int,
     style: tuple[float | None, ...],
-    sampling: _Sampling,
+    sampling: dict[str, Any],
+    show: Callable[[Iterable[Sample], int], Iterable[Sample]],
     layout: dict[str, Any],
 ) -> Page:
     """Returns the page of a model of strokes, in a hand that style changes."""
     chars = text.translate(handwriting.BLANKS)
     spelled = list(map(handwriting.spell, chars))
     labels = handwriting.encode("".join(spelled), model.classes)
-    batches = models.generate_strokes(
-        sampling.key,
-        model,
-        labels,
-        hand,
-        sampling.steps,
-        sampling.guidance,
-        sampling.solver,
-        sampling.grid,
-        num_draws,
-        with_path=sampling.animate,
-    )
-    samples = list(_show(sampling, batches, len(labels)))
+    batches = models.generate_strokes(model=model, labels=labels, hand=hand, **sampling)
+    samples = list(show(batches, len(labels)))
     slant, weight, width, roundness = (value or 0.0 for value in style)
     restyle = functools.partial(
         handwriting.restyle,
@@ -262,12 +225,22 @@ def _write_strokes(
     gaps = models.gaps_between(model, labels[places[:-1]], handwriting.GAP)
     layout = {"pen": handwriting.STROKE_PEN * PEN_OF_WEIGHT**weight} | layout
     placed = handwriting.set_strokes(text, glyphs, gaps=gaps, **layout)
-    if not sampling.animate:
+    if not sampling["with_path"]:
         return handwriting.stroke_page(placed, glyphs)
-    frames, times = _frames(sampling, model.schedule)
+    frames, times = _frames(model.schedule, sampling)
     paths = np.concatenate([batch.path[:, frames] for batch in samples])
     path = [join(list(map(decode, states, arrays))) for states in paths.swapaxes(0, 1)]
     return handwriting.stroke_page(placed, glyphs, path, times)
+
+
+def _frames(
+    schedule: Schedule, sampling: dict[str, Any]
+) -> tuple[np.ndarray, list[int]]:
+    """Returns which states of a path an animation shows, int[F], and their steps."""
+    num_steps = sampling["num_steps"]
+    frames = np.unique(np.linspace(0, num_steps, MAX_FRAMES).round().astype(int))
+    times = np.asarray(sampling["grid"](schedule, num_steps))
+    return frames, times[frames].tolist()
 
 
 def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:
@@ -303,16 +276,3 @@ def _encode(text: str, model: models.Model) -> np.ndarray:
         got = ", ".join(model.classes[:5])
         raise ValueError(f"the weights must draw characters, to write, got {got}.")
     return handwriting.encode(text, model.classes)
-
-
-def _to_bytes(
-    batches: Iterable[Sample], frames: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Returns glyphs, uint8[N, H, W], and some frames of their path."""
-    glyphs, paths = [], []
-    for batch in batches:
-        glyphs.append(images.to_uint8(np.asarray(batch.x_0)[..., 0]))
-        if frames is not None:
-            paths.append(images.to_uint8(np.asarray(batch.path)[:, frames][..., 0]))
-    path = np.concatenate(paths).swapaxes(0, 1) if paths else None
-    return np.concatenate(glyphs), path

@@ -18,25 +18,12 @@ def add_command(commands: Any) -> None:
     command.set_defaults(run=run)
     add = command.add_argument
     add("weights", type=Path, help="samples, FILE.npz; or weights, a file or a name")
-    add(
-        "--reference",
-        default="emnist/byclass",
-        help="emnist/byclass, mnist or FILE.npz",
-    )
-    add(
-        "--data-dir",
-        type=Path,
-        help="of the reference; else JDIFF_DATA_DIR, else a download",
-    )
-    add(
-        "--out", type=Path, help="F.json, all figures; F.png, a picture, goes beside it"
-    )
+    sets = "emnist/byclass, mnist or FILE.npz"
+    add("--reference", default="emnist/byclass", help=sets)
+    add("--data-dir", type=Path, help="else JDIFF_DATA_DIR, else a download")
+    add("--out", type=Path, help="F.json, all figures; beside it F.png, a picture")
     add("--num", type=int, default=6200, help="samples to draw with weights")
-    add(
-        "--natural",
-        action="store_true",
-        help="as many of each character as in the reference",
-    )
+    add("--natural", action="store_true", help="characters as often as in reference")
     add("--fast", action="store_true", help="do not search the training images")
     options.add_sampling(command)
 

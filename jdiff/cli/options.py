@@ -31,18 +31,10 @@ def add_hand(command: argparse.ArgumentParser) -> None:
 def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
     """Gives a command the options that say how samples are drawn."""
     add = command.add_argument
-    add(
-        "--seed",
-        type=int,
-        default=seed,
-        help=f"the same seed gives the same letters; by default {seed}",
-    )
-    add(
-        "--steps",
-        type=int,
-        default=10,
-        help="in [1, 1000], by default 10; up to 4: distilled",
-    )
+    same = f"the same seed gives the same letters; by default {seed}"
+    add("--seed", type=int, default=seed, help=same)
+    steps = "in [1, 1000], by default 10; up to 4: distilled"
+    add("--steps", type=int, default=10, help=steps)
     add("--guidance", type=float, help="0 ignores the letter, 1 follows it; about 2")
     add("--solver", choices=SOLVERS, help="by default unipc")
     add("--grid", choices=GRIDS, default="karras", help="how the steps are spaced")
@@ -69,18 +61,13 @@ def check_device() -> None:
         ) from error
 
 
-def solver_of(args: argparse.Namespace) -> Any:
-    """Returns the solver that was chosen, or None."""
-    from jdiff import solvers
+def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns guidance, solver and grid as they were chosen; None is the default."""
+    from jdiff import schedules, solvers
 
-    return getattr(solvers, args.solver) if args.solver else None
-
-
-def grid_of(args: argparse.Namespace) -> Any:
-    """Returns the grid of steps that was chosen."""
-    from jdiff import schedules
-
-    return getattr(schedules, GRIDS[args.grid])
+    solver = getattr(solvers, args.solver) if args.solver else None
+    grid = getattr(schedules, GRIDS[args.grid])
+    return {"guidance": args.guidance, "solver": solver, "grid": grid}
 
 
 def load_model(args: argparse.Namespace) -> Any:
@@ -120,15 +107,8 @@ def draw(args: argparse.Namespace, model: Any, labels: Any) -> Any:
 
     from jdiff import images, models
 
-    batches = models.generate_batches(
-        jax.random.key(args.seed),
-        model,
-        labels,
-        args.steps,
-        args.guidance,
-        solver_of(args),
-        grid_of(args),
-    )
+    key, sampling = jax.random.key(args.seed), sampling_of(args)
+    batches = models.generate_batches(key, model, labels, args.steps, **sampling)
     pixel = 0 if model.shape[2] == 1 else slice(None)
     # Not a list that is joined, which would take twice the memory.
     drawn, done = np.empty((len(labels), *model.shape), np.uint8)[..., pixel], 0
@@ -157,20 +137,17 @@ def draw_strokes(
 
     draws, neatness = (getattr(args, name, None) for name in ("draws", "neatness"))
     neatness = models.NEATNESS if neatness is None else neatness
-    hands = [
-        models.draw_hand(model, args.seed + k, neatness)
-        for k in range(max(writers) + 1)
-    ]
+    draws = models.NUM_DRAWS if draws is None else draws
+    seeds = range(args.seed, args.seed + max(writers) + 1)
+    codes = [models.draw_hand(model, seed, neatness).code for seed in seeds]
     batches = models.generate_strokes(
         jax.random.key(args.seed),
         model,
         labels,
-        models.Hand(np.stack([hand.code for hand in hands])[writers], neatness),
+        models.Hand(np.stack(codes)[writers], neatness),
         args.steps,
-        args.guidance,
-        solver_of(args),
-        grid_of(args),
-        models.NUM_DRAWS if draws is None else draws,
+        **sampling_of(args),
+        num_draws=draws,
     )
     return [
         handwriting.decode_strokes(x_0)

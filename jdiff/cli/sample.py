@@ -50,12 +50,11 @@ def run(args: argparse.Namespace) -> None:
 def _sample_images(args, model, labels, out) -> None:
     import numpy as np
 
-    from jdiff import images, storage
+    from jdiff import storage
 
     x_0 = options.draw(args, model, labels)
     if out.suffix.lower() == ".png":
-        grid = images.tile(x_0, args.num if args.num > 1 else None)
-        images.save_png(out, images.on_paper(grid) if grid.ndim == 2 else grid)
+        _save_picture(out, x_0, args.num)
     else:
         names = np.array([model.classes[label] for label in labels])
         with storage.atomic_write(out) as draft:
@@ -67,7 +66,7 @@ def _sample_strokes(args, model, labels, out) -> None:
     """Writes characters hand by hand, each hand's on a line of its own."""
     import numpy as np
 
-    from jdiff import data, handwriting, images, models
+    from jdiff import data, handwriting, models
 
     num = len(labels)
     writers = np.repeat(np.arange(args.num), num)
@@ -77,10 +76,7 @@ def _sample_strokes(args, model, labels, out) -> None:
         cells = np.stack([_draw_cell(character) for character in strokes])
         # A row for a character and a column for a hand, as of images.
         cells = cells.reshape(-1, num, _CELL, _CELL).swapaxes(0, 1)
-        grid = images.tile(
-            cells.reshape(-1, _CELL, _CELL), args.num if args.num > 1 else None
-        )
-        images.save_png(out, images.on_paper(grid))
+        _save_picture(out, cells.reshape(-1, _CELL, _CELL), args.num)
     else:
         gaps = models.gaps_between(model, labels[:num], handwriting.GAP)
         widths = [max(stroke[:, 0].max() for stroke in own) for own in strokes]
@@ -89,6 +85,13 @@ def _sample_strokes(args, model, labels, out) -> None:
         known = np.ones(len(labels), bool)
         data.save_pen(out, data.Pen(strokes, labels, writers, writers, x, known))
     print(f"wrote {out}: {num} characters in {args.num} hands")
+
+
+def _save_picture(out, x_0, num_columns) -> None:
+    from jdiff import images
+
+    grid = images.tile(x_0, num_columns if num_columns > 1 else None)
+    images.save_png(out, images.on_paper(grid) if grid.ndim == 2 else grid)
 
 
 def _draw_cell(strokes):

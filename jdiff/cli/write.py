@@ -21,7 +21,7 @@ ALIGNMENTS = {
 
 # Of `jdiff.write`, each an option of the same name; None leaves it at its default.
 _ARGUMENTS = ["slant", "weight", "letter_width", "roundness", "style_seed"]
-_ARGUMENTS += ["seed", "steps", "guidance", "neatness", "draws"]
+_ARGUMENTS += ["seed", "steps", "neatness", "draws"]
 _ARGUMENTS += ["width", "height", "size", "margin", "jitter", "pen_width"]
 
 
@@ -68,17 +68,17 @@ def run(args: argparse.Namespace) -> None:
     ink, paper = map(handwriting.parse_colour, (args.ink, args.paper))
     colours = {"ink": ink, "paper": (*paper[:3], 0) if args.transparent else paper}
     size = args.width or 1, args.height or 1
+    dpi = {output: None if output.suffix == ".gif" else args.dpi for output in outputs}
     for output in outputs:
-        dpi = None if output.suffix == ".gif" else args.dpi
-        handwriting.check_page_file(output, **colours, dpi=dpi, size=size)
+        handwriting.check_page_file(output, **colours, dpi=dpi[output], size=size)
     options.start_jax()
-    animated = not args.no_gif and any(map(_is_animation, outputs))
+    suffixes = {output.suffix.lower() for output in outputs}
+    animated = not args.no_gif and not suffixes.isdisjoint(handwriting.ANIMATIONS)
     chosen = {name: getattr(args, name) for name in _ARGUMENTS}
     page = writing.write(
         text,
         args.weights or args.model,
-        solver=options.solver_of(args),
-        grid=options.grid_of(args),
+        **options.sampling_of(args),
         align=getattr(handwriting, ALIGNMENTS[args.align]),
         animate=animated and args.animate == "noise",
         progress=options.show_progress,
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
                 stack.enter_context(storage.atomic_write(output)),
                 page,
                 **colours,
-                dpi=None if output.suffix == ".gif" else args.dpi,
+                dpi=dpi[output],
                 counter=not args.no_counter,
                 hold=1 if args.no_hold else 20,
             )
@@ -109,12 +109,6 @@ def _outputs(args: argparse.Namespace, text: str) -> list[Path]:
         return [out]
     outputs = [out.with_suffix(".png"), out.with_suffix(".gif")]
     return outputs[:1] if args.no_gif else outputs
-
-
-def _is_animation(output: Path) -> bool:
-    from jdiff import handwriting
-
-    return output.suffix.lower() in handwriting.ANIMATIONS
 
 
 def _slug(text: str) -> str:

@@ -169,7 +169,9 @@ def place_glyphs(
         room: for a line; if infinite, that of the longest.
         align: how the free room is distributed.
     """
-    widths = [_width(line) for line in lines]
+    widths = [
+        line.starts[-1] + line.words[-1].width if line.words else 0.0 for line in lines
+    ]
     room = max(widths) if math.isinf(room) else room
     left, row = [], []
     for k, (line, width) in enumerate(zip(lines, widths, strict=True)):
@@ -196,8 +198,41 @@ def stray(num_glyphs: int) -> np.ndarray:
     return 0.5 * (hop[:-1] + drift)
 
 
-def _width(line: Line) -> float:
-    return line.starts[-1] + line.words[-1].width if line.words else 0.0
+def set_lines(
+    text: str,
+    widths: np.ndarray,
+    kerns: np.ndarray,
+    cap_height: float,
+    width: int | None,
+    margin: float,
+    align: Alignment,
+    jitter: float,
+    word_space: float = WORD_SPACE,
+    line_height: float = LINE_HEIGHT,
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns where the ink of glyphs begins, their baselines, and how many lines.
+
+    The first two are float[N], from the top left of the page, in heights of a capital.
+
+    Args: as for `read_words` and `typeset`.
+
+    Raises:
+        ValueError: a word is wider than the page; the message names it.
+    """
+    room = math.inf if width is None else width / cap_height - 2 * margin
+    words = read_words(text, widths, kerns, word_space)
+    widest = max(chain.from_iterable(words), key=lambda word: word.width)
+    if widest.width > room:
+        needs = math.ceil(cap_height * (widest.width + 2 * margin))
+        got = round(cap_height * (room + 2 * margin))
+        raise ValueError(
+            f"page too narrow for the word {widest.chars!r}: "
+            f"it needs a width of {needs} pixels, got {got}."
+        )
+    lines = break_lines(words, room)
+    left, row = place_glyphs(lines, room, align)
+    baseline = margin + ASCENT + row * line_height + jitter * stray(len(left))
+    return left + margin, baseline, len(lines)
 
 
 class Layout(NamedTuple):
@@ -258,13 +293,10 @@ def typeset(
     ink = ink_boxes(glyphs)
     sizes = ink_sizes(drawn, ink, pen)
     below, above, widths = sizes.T
-    room = math.inf if width is None else width / cap_height - 2 * margin
-    words = read_words(text, widths, kern_pairs(glyphs, ink, sizes))
-    check_words(words, room, cap_height, margin)
-    lines = break_lines(words, room)
-    left, row = place_glyphs(lines, room, align)
-    left += margin
-    line = margin + ASCENT + row * LINE_HEIGHT + jitter * stray(len(left))
+    kerns = kern_pairs(glyphs, ink, sizes)
+    left, line, num_lines = set_lines(
+        text, widths, kerns, cap_height, width, margin, align, jitter
+    )
     place = cap_height * np.stack([left, line - above, left + widths, line + below], 1)
     # Not from its place: how a glyph looks must not depend on that, to the last bit.
     size = np.stack([widths, below + above], 1)
@@ -272,7 +304,7 @@ def typeset(
     if width is None:
         width = math.ceil(cap_height * margin + place[:, 2].max())
     return Layout(
-        height=page_height(len(lines), cap_height, width, height, margin),
+        height=page_height(num_lines, cap_height, width, height, margin),
         width=width,
         source=ink + _BORDER,
         target=place + _BORDER * np.tile(scale, 2),
@@ -333,20 +365,6 @@ def check_glyphs(glyphs: np.ndarray, num_glyphs: int) -> None:
     if glyphs.dtype != np.uint8 or glyphs.ndim != 3 or len(glyphs) != num_glyphs:
         got = f"{glyphs.dtype}{list(glyphs.shape)}"
         raise ValueError(f"glyphs must be uint8[{num_glyphs}, h, w], got {got}.")
-
-
-def check_words(
-    words: list[list[Word]], room: float, cap_height: float, margin: float
-) -> None:
-    """Raises a ValueError, naming the word, if one is wider than the page."""
-    widest = max(chain.from_iterable(words), key=lambda word: word.width)
-    if widest.width > room:
-        needs = math.ceil(cap_height * (widest.width + 2 * margin))
-        got = round(cap_height * (room + 2 * margin))
-        raise ValueError(
-            f"page too narrow for the word {widest.chars!r}: "
-            f"it needs a width of {needs} pixels, got {got}."
-        )
 
 
 def page_height(

@@ -13,21 +13,16 @@ from typing import NamedTuple
 import numpy as np
 
 from jdiff.handwriting.drawing import draw_strokes
-from jdiff.handwriting.ink import ASCENT
 from jdiff.handwriting.layout import (
     BEARING,
     FLUSH_LEFT,
     MARGIN,
     Alignment,
-    break_lines,
     check_page,
-    check_words,
     page_height,
-    place_glyphs,
-    read_words,
-    stray,
+    set_lines,
 )
-from jdiff.handwriting.page import MAX_BYTES, Page
+from jdiff.handwriting.page import MAX_BYTES, Page, thin_out
 from jdiff.handwriting.strokes import measure_length, resample
 from jdiff.handwriting.text import BLANKS
 from jdiff.images import on_paper
@@ -80,20 +75,13 @@ def set_strokes(
     pen: float = STROKE_PEN,
     gaps: np.ndarray | float = GAP,
 ) -> StrokeLayout:
-    """Returns where characters of strokes stand as lines of text; see `typeset`.
+    """Returns where characters of strokes stand as lines of text.
 
-    Args:
-        text: what the glyphs say; its blanks and line ends are kept.
+    Args: as for `typeset`, except
         glyphs: strokes of each character that is drawn, float[n, 2] with n >= 1, in
             heights of an x, y up from the baseline.
-        cap_height: height of a capital on the page, in pixels, > 0.
-        width: of the page, in pixels; by default as wide as the longest line.
-        height: of the page, in pixels; by default as high as the lines need.
-        margin: paper around the text, in heights of a capital, [0.1, 10].
-        align: what becomes of the room that a line leaves free.
         jitter: how far a glyph may stray from its line beyond what its strokes do, in
             heights of a capital, [0, 0.1].
-        pen: thickness of a line, in heights of a capital, (0, 0.5].
         gaps: from the ink of each character to that of the one before it, float[N], in
             heights of an x. Where lines would touch there is more, in holes less.
 
@@ -110,31 +98,26 @@ def set_strokes(
     edges = np.array([_edges(glyph) for glyph in glyphs])
     starts, ends = edges[:, 0].min(1), edges[:, 1].max(1)
     gap = _space(edges, np.broadcast_to(gaps, len(drawn))) / CAP_HEIGHT
-    room = math.inf if width is None else width / cap_height - 2 * margin
-    widths = (ends - starts) / CAP_HEIGHT
-    words = read_words(text, widths, 2 * BEARING - gap, WORD_SPACE)
-    check_words(words, room, cap_height, margin)
-    lines = break_lines(words, room)
-    left, row = place_glyphs(lines, room, align)
-    baseline = margin + ASCENT + row * LINE_HEIGHT + jitter * stray(len(left))
+    left, baseline, num_lines = set_lines(
+        text,
+        (ends - starts) / CAP_HEIGHT,
+        2 * BEARING - gap,
+        *(cap_height, width, margin, align, jitter),
+        WORD_SPACE,
+        LINE_HEIGHT,
+    )
+    baseline *= cap_height
     unit = cap_height / CAP_HEIGHT
-    x = cap_height * (left + margin) - unit * starts
+    x = cap_height * left - unit * starts
     if width is None:
         width = math.ceil(cap_height * margin + (x + unit * ends).max())
-    needed = page_height(len(lines), cap_height, width, height, margin, LINE_HEIGHT)
+    needed = page_height(num_lines, cap_height, width, height, margin, LINE_HEIGHT)
     if height is None:
         # The tails of some hands reach further than the margin.
         lowest = [min(stroke[:, 1].min() for stroke in glyph) for glyph in glyphs]
-        ink = cap_height * baseline - unit * np.array(lowest)
+        ink = baseline - unit * np.array(lowest)
         needed = max(needed, math.ceil(ink.max() + cap_height * margin / 2))
-    return StrokeLayout(
-        needed,
-        width,
-        x,
-        cap_height * baseline,
-        unit,
-        pen * cap_height,
-    )
+    return StrokeLayout(needed, width, x, baseline, unit, pen * cap_height)
 
 
 def stroke_page(
@@ -155,12 +138,10 @@ def stroke_page(
     """
     strokes = place_strokes(layout, glyphs)
     image = on_paper(draw_strokes(strokes, layout.pen, layout.height, layout.width))
-    frames = None
-    if path is not None:
-        thinned = slice(None, None, -max(1, -(-len(path) * image.size // MAX_BYTES)))
-        path = path[thinned][::-1]
-        steps = None if steps is None else steps[thinned][::-1]
-        frames = functools.partial(_noise_frames, layout, path)
+    if path is None:
+        return Page(image, None, None, strokes, layout.pen)
+    path, steps = thin_out(path, steps, image)
+    frames = functools.partial(_noise_frames, layout, path)
     return Page(image, frames, steps, strokes, layout.pen)
 
 
@@ -169,9 +150,7 @@ def place_strokes(
 ) -> list[np.ndarray]:
     """Returns strokes on the page in the order of writing, float[n, 2] of (x, y).
 
-    Args:
-        layout: from `set_strokes`.
-        glyphs: strokes of each character, float[n, 2].
+    Args: as for `stroke_page`.
     """
     return [
         np.stack([x + layout.unit * stroke[:, 0], y - layout.unit * stroke[:, 1]], 1)
@@ -211,10 +190,8 @@ def _noise_frames(layout: StrokeLayout, path) -> Iterator[np.ndarray]:
     for glyphs in path:
         strokes = place_strokes(layout, glyphs)
         # A scribble is drawn with a finer pen: about as much ink as the text has.
-        share = np.clip(
-            finished / max(sum(map(measure_length, strokes)), 1e-6), 0.2, 1.0
-        )
-        pen = layout.pen * float(share)
+        share = finished / max(sum(map(measure_length, strokes)), 1e-6)
+        pen = layout.pen * min(max(share, 0.2), 1.0)
         yield on_paper(draw_strokes(strokes, pen, layout.height, layout.width))
 
 
@@ -236,14 +213,11 @@ def _cut(strokes: Sequence[np.ndarray], pen: float, length: float) -> list[np.nd
 
 
 def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Returns the gap before each character, as asked for but where lines touch.
+    """Returns the gap before each character, float[N]: more where lines would touch.
 
     Args:
         edges: from `_edges`, float[N, 2, bands].
         gaps: asked for, float[N].
-
-    Returns:
-        float[N].
     """
     starts, ends = edges[:, 0].min(1), edges[:, 1].max(1)
     left = edges[1:, 0] - starts[1:, None]
@@ -254,10 +228,9 @@ def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
 
 
 def _edges(glyph: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns the leftmost and rightmost ink of a glyph, height by height.
+    """Returns the leftmost and rightmost ink at each height, float[2, bands].
 
-    Returns:
-        float[2, bands]; +inf and -inf where there is no ink within reach.
+    They are +inf and -inf where there is no ink within reach.
     """
     points = [
         stroke

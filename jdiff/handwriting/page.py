@@ -8,7 +8,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,10 +67,14 @@ def glyph_page(
     image = on_paper(compose(layout, glyphs))
     if path is None:
         return Page(image)
-    thinned = slice(None, None, -max(1, -(-len(path) * image.size // MAX_BYTES)))
-    path = path[thinned][::-1]
-    steps = None if steps is None else steps[thinned][::-1]
+    path, steps = thin_out(path, steps, image)
     return Page(image, functools.partial(_paper_frames, layout, path), steps)
+
+
+def thin_out(path: Any, steps: Sequence[int] | None, image: np.ndarray) -> Any:
+    """Returns as many states and steps as there is memory for, with the last ones."""
+    kept = slice(None, None, -max(1, -(-len(path) * image.size // MAX_BYTES)))
+    return path[kept][::-1], None if steps is None else steps[kept][::-1]
 
 
 def save_page(
@@ -125,11 +129,7 @@ def check_page_file(
 ) -> Path:
     """Returns the path of a page; raises what `save_page` would. Call it before work.
 
-    Args:
-        path: as for `save_page`.
-        ink: likewise.
-        paper: likewise.
-        dpi: likewise.
+    Args: as for `save_page`, and
         size: (width, height) in pixels, as far as it is known.
 
     Raises:
