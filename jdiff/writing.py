@@ -171,9 +171,9 @@ def _write_glyphs(
     frames, times = _frames(model.schedule, sampling)
     drawn, states = [], []
     for batch in show(batches, len(labels)):
-        drawn.append(images.to_uint8(batch.x_0[..., 0]))
+        drawn.append(images.to_uint8(np.asarray(batch.x_0)[..., 0]))
         if sampling["with_path"]:
-            states.append(images.to_uint8(batch.path[:, frames][..., 0]))
+            states.append(images.to_uint8(np.asarray(batch.path)[:, frames][..., 0]))
     glyphs = np.concatenate(drawn)
     path = np.concatenate(states).swapaxes(0, 1) if states else None
     if style is not None:

@@ -53,14 +53,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_run_options(parser, "runs/distilled", 512, 1e-3)
 
 
-def check(args: argparse.Namespace) -> argparse.Namespace:
-    """Returns the arguments of a run; raises a ValueError, see `options.check_run`."""
-    args = options.check_run(args, 9.0, "paths", "updates")
-    if not 0.0 < args.delta <= 2.0:
-        raise ValueError(f"delta must be in (0, 2], got {args.delta}.")
-    return args
-
-
 class Teacher(NamedTuple):
     """What is distilled: of a model of images, or of pen strokes.
 
@@ -79,7 +71,9 @@ class Teacher(NamedTuple):
 
 def run(args: argparse.Namespace) -> None:
     """Trains the student."""
-    args = check(args)
+    args = options.check_run(args, 9.0, "paths", "updates")
+    if not 0.0 < args.delta <= 2.0:
+        raise ValueError(f"delta must be in (0, 2], got {args.delta}.")
     budget = options.start_budget(args)
     pen = models.find_pen(args.weights)
     teacher = teach_images(args) if pen is None else teach_strokes(args, pen)
@@ -153,13 +147,9 @@ def make_feed(
     done: int,
     drawn: int,
 ) -> runs.Feed:
-    """Returns the feed of paths, whose position is the number of rounds drawn.
+    """Returns the feed of paths, after so many steps done and rounds drawn.
 
-    Args:
-        args: of the run.
-        draw: (round) -> its paths.
-        done: number of steps done.
-        drawn: number of rounds drawn.
+    Its position is the number of rounds drawn.
     """
 
     def batches() -> Iterator[training.Batch]:
@@ -187,17 +177,15 @@ def draw_paths(
     """Returns the paths of one round, float16[N, steps + 1, ...], and their labels."""
     labels = np.tile(np.arange(len(teacher.classes)), args.paths)
     key = jax.random.fold_in(jax.random.key(args.seed), number)
-    style = draw_styles(args, len(labels), number) if teacher.has_style else None
-    batches = models.generate_batches(
-        key,
-        teacher,
-        labels,
-        args.teacher_steps,
-        args.guidance,
-        with_path=True,
-        style=style,
-        decode=False,
-    )
+    style = None
+    if teacher.has_style:
+        random = np.random.default_rng([args.seed, number])
+        bound = handwriting.MAX_STYLE
+        style = random.standard_normal((len(labels), len(handwriting.STYLES)))
+        style = handwriting.mask_style(random, style.clip(-bound, bound), STYLE_DROPOUT)
+    steps = args.teacher_steps, args.guidance
+    options = {"with_path": True, "style": style, "decode": False}
+    batches = models.generate_batches(key, teacher, labels, *steps, **options)
     return training.Batch(halve(batches), models.make_condition(teacher, labels, style))
 
 
@@ -233,11 +221,3 @@ def draw_stroke_paths(
     style = np.asarray(models.stroke_style(hand))
     condition: Any = networks.Condition(labels, style)  # type: ignore[arg-type]
     return training.Batch(halve(batches), condition)
-
-
-def draw_styles(args: argparse.Namespace, num: int, number: int) -> np.ndarray:
-    """Returns styles float32[num, 4], some of whose numbers are not given."""
-    random = np.random.default_rng([args.seed, number])
-    styles = random.standard_normal((num, len(handwriting.STYLES)))
-    bound = handwriting.MAX_STYLE
-    return handwriting.mask_style(random, styles.clip(-bound, bound), STYLE_DROPOUT)

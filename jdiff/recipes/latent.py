@@ -57,17 +57,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_run_options(parser, "runs/latent", 256, 2e-3)
 
 
-def check(args: argparse.Namespace) -> argparse.Namespace:
-    """Returns the arguments of a run; raises a ValueError, see `options.check_run`."""
+def run(args: argparse.Namespace) -> None:
+    """Trains, and prints the loss of test images."""
     args = options.check_run(args, 15.0, "num_features", "num_layers", "num_steps")
     if not 0.0 <= args.style_dropout <= 1.0:
         raise ValueError(f"style_dropout must be in [0, 1], got {args.style_dropout}.")
-    return args
-
-
-def run(args: argparse.Namespace) -> None:
-    """Trains, and prints the loss of test images."""
-    args = check(args)
     budget = options.start_budget(args)
     dataset = data.load(args.data, "train", args.data_dir)
     fixed, found = load_autoencoder(args.autoencoder, dataset)
@@ -77,7 +71,8 @@ def run(args: argparse.Namespace) -> None:
     network = networks.make_residual_mlp(len(dataset.classes), *sizes)
     key, shape = jax.random.key(args.seed), (autoencoder.num_latents,)
     params = models.init_params(key, network, shape, has_style=True)
-    scale = fit_style_scale(dataset)
+    measured = handwriting.measure_style(dataset.images)
+    scale = handwriting.fit_style_scale(measured, dataset.labels, len(dataset.classes))
     latents = encode(autoencoder, fixed, dataset, scale)
     fixed |= {"style": scale._asdict()}
     model = models.build_model(description, params | fixed)
@@ -131,13 +126,6 @@ def load_autoencoder(
     return params, description
 
 
-def fit_style_scale(dataset: data.Dataset) -> handwriting.StyleScale:
-    """Returns the scale of the styles of each class."""
-    measured = handwriting.measure_style(dataset.images)
-    num_classes = len(dataset.classes)
-    return handwriting.fit_style_scale(measured, dataset.labels, num_classes)
-
-
 def encode(
     autoencoder: models.Autoencoder,
     params: Any,
@@ -159,26 +147,19 @@ def draw_latents(
 ) -> training.Batch:
     """Returns a batch of latents, drawn from posteriors of equally many of each class.
 
-    Args:
-        latents: of a data set.
-        num: how many to draw.
-        seed: of the draw.
-        dropout: share of the styles' numbers that are not given, and of whole styles.
+    A share `dropout` of the styles' numbers, and of whole styles, is not given.
     """
     rng = np.random.default_rng(seed)
     order = np.argsort(latents.labels, kind="stable")
-    present, starts, counts = np.unique(
-        latents.labels[order], return_index=True, return_counts=True
-    )
-    k = rng.integers(len(present), size=num)
+    _, starts, counts = np.unique(latents.labels[order], True, return_counts=True)
+    k = rng.integers(len(starts), size=num)
     rows = order[starts[k] + rng.integers(counts[k])]
     mean, variance = latents.mean[rows], latents.variance[rows]
     noise = rng.standard_normal(mean.shape, np.float32)
     z = mean + np.sqrt(variance) * noise
     style = handwriting.mask_style(rng, latents.styles[rows], dropout)
-    label = jnp.asarray(latents.labels[rows])
-    condition = networks.Condition(label, jnp.asarray(style))
-    return training.Batch(jnp.asarray(z), condition)
+    condition = map(jnp.asarray, (latents.labels[rows], style))
+    return training.Batch(jnp.asarray(z), networks.Condition(*condition))
 
 
 def make_feed(args: argparse.Namespace, latents: Latents, done: int) -> runs.Feed:

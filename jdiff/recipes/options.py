@@ -76,7 +76,12 @@ def check_run(
         # A run may be made longer, and data may have moved; all else stays.
         new = {name: given[name] for name in defaults if name in given}
         began_with = _first_arguments(args)
-        _check_same(args, began_with, args.typed - defaults.keys() - _OWN)
+        for name in sorted(args.typed & began_with.keys() - defaults.keys()):
+            if given[name] != began_with[name]:
+                raise ValueError(
+                    f"{name} of a run that goes on must be what it began with, "
+                    f"{began_with[name]}, got {given[name]}."
+                )
         given |= began_with | new
     args = argparse.Namespace(**defaults | given)
     names = ("minutes", "steps", "save_minutes", "batch_size", "learning_rate")
@@ -137,17 +142,6 @@ def _first_arguments(args: argparse.Namespace) -> dict[str, Any]:
             argv.append(f"{flag}={value}")
     found, _ = parser.parse_known_args(argv)
     return {name: v for name, v in vars(found).items() if name not in _OWN}
-
-
-def _check_same(
-    args: argparse.Namespace, began_with: dict[str, Any], names: set[str]
-) -> None:
-    for name in sorted(names & began_with.keys()):
-        if getattr(args, name) != began_with[name]:
-            raise ValueError(
-                f"{name} of a run that goes on must be what it began with, "
-                f"{began_with[name]}, got {getattr(args, name)}."
-            )
 
 
 def save_arguments(args: argparse.Namespace) -> None:

@@ -21,13 +21,6 @@ def draw_classes(model: models.Model) -> Iterator[Sample]:
     return models.generate_batches(jax.random.key(0), model, labels, num_steps)
 
 
-def sample_grid(model: models.Model) -> np.ndarray:
-    """Returns one picture of samples, grey ones dark on white."""
-    batches = [images.to_uint8(np.asarray(batch.x_0)) for batch in draw_classes(model)]
-    grid = images.tile(np.concatenate(batches))
-    return images.on_paper(grid) if grid.ndim == 2 else grid
-
-
 def result_of(
     model: models.Model, description: dict[str, Any], fixed: Any = None
 ) -> runs.Result:
@@ -43,6 +36,9 @@ def result_of(
         return params | (fixed or {})
 
     def picture(params: Any) -> np.ndarray:
-        return sample_grid(model._replace(params=whole(params)))
+        batches = draw_classes(model._replace(params=whole(params)))
+        drawn = [images.to_uint8(np.asarray(batch.x_0)) for batch in batches]
+        grid = images.tile(np.concatenate(drawn))
+        return images.on_paper(grid) if grid.ndim == 2 else grid  # grey is ink
 
     return runs.Result(description, whole, picture)

@@ -14,13 +14,7 @@ from jdiff import data, handwriting, images, models, schedules, solvers, storage
 from jdiff.recipes import options, point_models
 from jdiff.recipes.point_models import PointModel
 
-SOLVERS = {
-    "ddpm": solvers.ddpm,
-    "ddim": solvers.ddim,
-    "heun": solvers.heun,
-    "dpmpp_2m": solvers.dpmpp_2m,
-    "unipc": solvers.unipc,
-}
+SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 SHOWN = 4000  # points of a scatter plot
 PIXELS = 240  # of the animation, along one side
 
@@ -33,12 +27,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--steps", type=int, default=20, help="of the solver, at most T")
     add("--clip", type=float, help="bound of x_0 while sampling, in scaled units")
     add("--num-samples", type=int, default=10_000)
-    add(
-        "--field",
-        default="score",
-        choices=models.PREDICTIONS,
-        help="of the arrows",
-    )
+    add("--field", default="score", choices=models.PREDICTIONS, help="of the arrows")
     add("--seed", type=int, default=0)
     add("--gif", type=Path, help="FILE.gif, an animation")
 
@@ -47,10 +36,8 @@ def check(args: argparse.Namespace, num_steps: int) -> None:
     """Raises a ValueError for options that a schedule of T = num_steps cannot serve."""
     options.check_numbers(args, "num_samples", "clip")
     if not 1 <= args.steps <= num_steps:
-        raise ValueError(
-            f"steps must be in [1, {num_steps}], the T of the schedule, "
-            f"got {args.steps}."
-        )
+        wanted = f"[1, {num_steps}], the T of the schedule"
+        raise ValueError(f"steps must be in {wanted}, got {args.steps}.")
     if args.gif:
         storage.check_output(args.gif, ".gif")
 
@@ -123,7 +110,7 @@ def show(
     labels = labels if len(labels) else points.labels
     labels = np.random.default_rng(args.seed).choice(labels, args.num_samples)
     times = schedules.timesteps(model.schedule, args.steps)
-    solver = SOLVERS[args.solver]
+    solver = getattr(solvers, args.solver)
     paths = point_models.draw(
         model, labels, solver, times, args.guidance, args.seed, args.clip
     )

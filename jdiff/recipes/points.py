@@ -71,12 +71,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=600, help="of 64 batches")
     add("--seconds", type=float, help="a budget of time instead of epochs")
     add("--out", type=Path, help="FILE.safetensors; FILE.png of --draw")
-    add(
-        "--draw",
-        type=Path,
-        metavar="FILE",
-        help="draw these weights of points, and train nothing",
-    )
+    add("--draw", type=Path, metavar="FILE", help="draw these weights, train nothing")
     point_pictures.add_options(parser)
 
 
@@ -136,11 +131,8 @@ def describe(
     names = ["data", "predict", "schedule", "beta_end", "num_steps", "level"]
     names += ["num_features", "num_layers"]
     description = {name: getattr(args, name) for name in names}
-    return description | {
-        "model": "points",
-        "num_classes": num_classes,
-        "scale": scale.tolist(),
-    }
+    description |= {"model": "points", "num_classes": num_classes}
+    return description | {"scale": scale.tolist()}
 
 
 def begin(args: argparse.Namespace, points: data.Points, num_classes: int) -> Beginning:

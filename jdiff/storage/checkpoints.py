@@ -19,6 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 from jdiff.storage import fingerprints
 from jdiff.storage.arrays import first_line
@@ -119,7 +120,7 @@ def restore_checkpoint(directory: str | Path, like: Any) -> tuple[Any, Any]:
             state, metadata, leaves = _read_state(folder, raw)
         except Exception as caught:  # told to the other processes first
             error = caught
-        if not _on_all_processes(error is None):
+        if not multihost_utils.process_allgather(np.int32(error is None)).all():
             raise error or ValueError("another process could not read it")
         if leaves is not None:
             fingerprints.verify(state, leaves)
@@ -157,8 +158,6 @@ def load_ema_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _skip_later(directory: Path, step: int) -> None:
-    from jax.experimental import multihost_utils
-
     if jax.process_index() == 0:
         directory.mkdir(parents=True, exist_ok=True)
         for path in _checkpoints_in(directory):
@@ -189,8 +188,7 @@ def _saved_losses(directory: Path) -> dict[int, float]:
     losses = {}
     for path in _checkpoints_in(directory):
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            metadata = json.loads((path / _METADATA / "metadata").read_text())
-            losses[int(path.name)] = float(metadata["loss"])
+            losses[int(path.name)] = float(_read_json(path, _METADATA)["loss"])
     return losses
 
 
@@ -298,38 +296,31 @@ def _check_files(folder: Path) -> None:
             raise ValueError(f"{path.name} is no regular file")
 
 
-def _read_items(folder: Path, items: dict[str, Any]) -> Any:
-    """Returns items of a checkpoint, read by this process alone."""
-    ocp = _import_orbax()
-    index = jax.process_index()
-    options = ocp.options.MultiprocessingOptions(
-        primary_host=index, active_processes={index}, barrier_sync_key_prefix=str(index)
-    )
-    handler = ocp.CompositeCheckpointHandler()
-    with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
-        return reader.restore(folder.resolve(), ocp.args.Composite(**items))
+def _read_json(folder: Path, item: str) -> Any:
+    return json.loads((folder / item / "metadata").read_text())
 
 
 def _read_metadata(folder: Path) -> tuple[Any, fingerprints.Leaves | None]:
     """Returns (metadata, leaves); leaves is None in checkpoints of older versions."""
-    ocp = _import_orbax()
-    has_manifest = (folder / _MANIFEST).exists()
-    names = [_METADATA, _MANIFEST] if has_manifest else [_METADATA]
-    read = _read_items(folder, {name: ocp.args.JsonRestore() for name in names})
-    metadata = read[_METADATA]
-    if not has_manifest:
+    metadata = _read_json(folder, _METADATA)
+    if not (folder / _MANIFEST).exists():
         return metadata, None
-    return metadata, fingerprints.open_manifest(read[_MANIFEST], metadata)
+    return metadata, fingerprints.open_manifest(_read_json(folder, _MANIFEST), metadata)
 
 
 def _read_state(folder: Path, like: Any) -> tuple[Any, Any, fingerprints.Leaves | None]:
-    """Returns (state, metadata, leaves)."""
-    ocp = _import_orbax()
+    """Returns (state, metadata, leaves), read by this process alone."""
+    ocp, index = _import_orbax(), jax.process_index()
     metadata, leaves = _read_metadata(folder)
     if leaves is not None:
         fingerprints.check_shapes(leaves, like, folder)
-    read = _read_items(folder, {_STATE: ocp.args.StandardRestore(like)})
-    return read[_STATE], metadata, leaves
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=str(index)
+    )
+    handler = ocp.CompositeCheckpointHandler()
+    items = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(like)})
+    with ocp.Checkpointer(handler, multiprocessing_options=options) as reader:
+        return reader.restore(folder.resolve(), items)[_STATE], metadata, leaves
 
 
 def _read_ema(folder: Path) -> tuple[dict[str, Any], Any]:
@@ -353,12 +344,6 @@ def _read_ema(folder: Path) -> tuple[dict[str, Any], Any]:
     if leaves is not None:
         fingerprints.verify(read, leaves)
     return read["ema_params"], metadata
-
-
-def _on_all_processes(is_well: bool) -> bool:
-    from jax.experimental import multihost_utils
-
-    return bool(multihost_utils.process_allgather(np.int32(is_well)).all())
 
 
 def _import_orbax() -> Any:

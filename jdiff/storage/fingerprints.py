@@ -93,23 +93,12 @@ def verify(tree: Any, leaves: Leaves) -> None:
 def check_shapes(leaves: Leaves, like: Any, path: Any) -> None:
     """Raises WeightsError, naming the path, unless like has the leaves' shapes."""
     shapes = {name: tuple(shape) for name, (shape, _, _) in leaves.items()}
-    expected = {name: leaf.shape for name, leaf in _named(like).items()}
-    weights.check_shapes(
-        shapes,
-        expected,
-        f"the checkpoint {path} must fit the network that resumes it, got another",
-    )
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """Returns the leaves by path, a/b/c, the same for dicts and NamedTuples."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    name = jax.tree_util.keystr
-    return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+    complaint = f"checkpoints must fit the network that resumes them, got {path}"
+    weights.check_shapes(shapes, weights.shapes_of(like), complaint)
 
 
 def _describe(tree: Any) -> Leaves:
     return {
         name: [list(leaf.shape), str(leaf.dtype), int(fingerprint(leaf))]
-        for name, leaf in _named(tree).items()
+        for name, leaf in weights.named_leaves(tree).items()
     }

@@ -188,11 +188,8 @@ def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> 
         expected: the tree it should be, from `jax.eval_shape` of the network's init.
         path: the file, for the message.
     """
-    check_shapes(
-        _shapes(params),
-        _shapes(expected),
-        f"weights must fit the network they describe, got {path} of another",
-    )
+    complaint = f"weights must fit the network they describe, got {path}"
+    check_shapes(shapes_of(params), shapes_of(expected), complaint)
 
 
 def check_shapes(
@@ -203,16 +200,23 @@ def check_shapes(
     Args:
         shapes: of what was read, by name.
         expected: of what reads it.
-        complaint: how the sentence begins, up to "architecture: ".
+        complaint: how the sentence begins, with the path.
     """
     for name in sorted(shapes.keys() | expected.keys()):
         if shapes.get(name) != expected.get(name):
             raise WeightsError(
-                f"{complaint} architecture: {name} should be {expected.get(name)}, "
-                f"is {shapes.get(name)}."
+                f"{complaint} of another architecture: {name} should be "
+                f"{expected.get(name)}, is {shapes.get(name)}."
             )
 
 
-def _shapes(tree: Any) -> dict[str, tuple]:
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Returns the leaves by path, a/b/c, the same for dicts and NamedTuples."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): leaf.shape for path, leaf in leaves}
+    name = jax.tree_util.keystr
+    return {name(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def shapes_of(tree: Any) -> dict[str, tuple]:
+    """Returns the shapes of the leaves, by their paths."""
+    return {name: leaf.shape for name, leaf in named_leaves(tree).items()}
