@@ -26,10 +26,8 @@ _SHAPES = {
     **dict.fromkeys("bdfhkl", (0.0, ASCENT, 0.8)),
     **dict.fromkeys("gpqy", (DESCENT, X_HEIGHT, 0.8)),
     **dict.fromkeys("MW", (0.0, 1.0, WIDEST)),
-    **{
-        "t": (0.0, 0.91, 0.75),
-        "i": (0.0, 0.91, 0.28),
-    },  # without a dot it is a thick bar
+    "t": (0.0, 0.91, 0.75),
+    "i": (0.0, 0.91, 0.28),  # without a dot it is a thick bar
     "j": (DESCENT, 0.91, 0.8),
 }
 # Marks keep their aspect ratio, centred in their room: a dash is as thick as its pen,
@@ -69,16 +67,14 @@ _INK = 0.3  # grey where ink begins
 
 
 def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
-    """Returns the rectangles around the ink of glyphs, (left, top, right, bottom).
+    """Returns the rectangles around the ink of glyphs, in their pixels, float[N, 4].
 
-    Faint pixels and the outermost 1% of the ink on each side do not count, so a speck
-    does not shrink the letter. Without ink it is the middle of the image.
+    They are (left, top, right, bottom). Faint pixels and the outermost 1% of the ink on
+    each side do not count, so a speck does not shrink the letter. Without ink it is the
+    middle of the image.
 
     Args:
         glyphs: in [0, 1], 1 is ink, float[N, h, w].
-
-    Returns:
-        float[N, 4], in pixels of a glyph.
     """
     return np.array([_ink_box(glyph) for glyph in glyphs], float)
 
@@ -86,15 +82,13 @@ def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
 def ink_sizes(chars: str, boxes: np.ndarray, pen: float) -> np.ndarray:
     """Returns how far ink should reach below and above its line and across.
 
-    Ink that hangs above its line, as an apostrophe does, reaches less than 0 below.
+    They are float[N, 3], in heights of a capital. Ink that hangs above its line, as an
+    apostrophe does, reaches less than 0 below.
 
     Args:
         chars: what the glyphs say, N characters.
         boxes: around their ink, float[N, 4].
         pen: thickness of a stroke in heights of a capital.
-
-    Returns:
-        float[N, 3], in heights of a capital.
     """
     shapes = _SHAPES | _MARKS | {".": (0.0, DOT * pen, DOT * pen)}
     below, above, widest = np.array([shapes.get(c, _CAPITAL) for c in chars]).T

@@ -75,14 +75,11 @@ def count_strokes(array: np.ndarray) -> int:
 
 
 def resample(stroke: np.ndarray, num: int) -> np.ndarray:
-    """Returns points equally spaced along a stroke, both ends included.
+    """Returns points equally spaced along a stroke, its ends included, float64[num, 2].
 
     Args:
         stroke: float[n, 2], n >= 1; a single point is repeated.
         num: of points, >= 2.
-
-    Returns:
-        float64[num, 2].
     """
     stroke = np.asarray(stroke, np.float64)
     steps = np.hypot(*np.diff(stroke, axis=0).T)

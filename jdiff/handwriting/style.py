@@ -49,11 +49,9 @@ def measure_style(images: np.ndarray) -> np.ndarray:
     >>> float(measure_style(stroke)[0, 0].round(2))
     0.5
     """
-    blocks = [
-        _measure(images[start : start + _BLOCK, ..., 0])
-        for start in range(0, len(images), _BLOCK)
-    ]
-    return np.concatenate(blocks) if blocks else np.zeros((0, len(STYLES)), np.float32)
+    starts = range(0, max(len(images), 1), _BLOCK)
+    blocks = [_measure(images[start : start + _BLOCK, ..., 0]) for start in starts]
+    return np.concatenate(blocks)
 
 
 def fit_style_scale(
@@ -91,15 +89,16 @@ def standardize_style(
     return (measured - scale.mean[labels]) / scale.std[labels]
 
 
-def draw_style(seed: int, spread: float = 0.6) -> np.ndarray:
+def draw_style(seed: int) -> np.ndarray:
     """Returns a random style, float32[4], each number in [-1.2, 1.2].
+
+    The standard deviation is 0.6. That of all writers is 1, but styles far from the
+    average in all four numbers are hard to read.
 
     Args:
         seed: >= 0; the same seed gives the same style.
-        spread: standard deviation. That of all writers is 1, but styles far from the
-            average in all four numbers are hard to read.
     """
-    style = spread * np.random.default_rng(seed).standard_normal(len(STYLES))
+    style = 0.6 * np.random.default_rng(seed).standard_normal(len(STYLES))
     return np.clip(style, -1.2, 1.2).astype(np.float32)
 
 

@@ -153,7 +153,7 @@ def make_step(
     The state keeps its layout. A batch is drawn as on one device and then cut, so it is
     the same on any number of them; weights are put together where they are used.
     """
-    shardings = devices.shardings_of(state)
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, state)
     mesh = shardings.step.mesh
     whole = devices.replicated(mesh)
     diffusion_loss = losses.make_diffusion_loss(

@@ -84,11 +84,6 @@ def is_finite(tree):
     return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
 
 
-def shardings_of(tree):
-    """Returns the sharding of every leaf."""
-    return jax.tree.map(lambda leaf: leaf.sharding, tree)
-
-
 def accumulate_gradients(optimizer, num_batches: int):
     """Returns the optimizer that makes one update of so many batches, by their mean."""
     import optax  # here, because help texts need no optimizer

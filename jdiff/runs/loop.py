@@ -177,7 +177,9 @@ def train(
             if calls % every == 0:
                 now = time.monotonic() - began
                 is_over, seconds = processes.agree(signals, now)
-            share = _share(budget, done, seconds)
+            share = (
+                done / budget.steps if budget.steps else seconds / 60 / budget.minutes
+            )
             if is_over or share >= 1.0:
                 break
             state, metrics = step(state, np.float32(share), feed.next_data())
@@ -199,11 +201,6 @@ def train(
         log.fetch(recent, done)
         save(state, Progress(seconds, loss, feed.position()))
     return state
-
-
-def _share(budget: Budget, done: int, seconds: float) -> float:
-    """Returns the share of the budget that is spent."""
-    return done / budget.steps if budget.steps else seconds / 60 / budget.minutes
 
 
 def run(

@@ -50,8 +50,9 @@ def join(coordinator, num_processes, process_id) -> None:
         return
     who = "this process" if process_id is None else f"process {process_id}"
     where = coordinator or "the coordinator that the cluster names"
+    late = f"{who} must join all others at {where} within {SECONDS_TO_JOIN} seconds"
     # JAX aborts the process when its own time is up: this is earlier, and in words.
-    alarm = threading.Timer(SECONDS_TO_JOIN, fail, (who, where))
+    alarm = threading.Timer(SECONDS_TO_JOIN, exit_with, (f"{late}, got no answer.",))
     alarm.daemon = True
     alarm.start()
     try:
@@ -87,14 +88,6 @@ def check_address(coordinator, num_processes, process_id) -> None:
         )
 
 
-def fail(who: str, where: str) -> None:
-    """Ends the process: it waits inside JAX, where no exception reaches it."""
-    exit_with(
-        f"{who} must join all others at {where} within {SECONDS_TO_JOIN} seconds, "
-        "got no answer."
-    )
-
-
 @contextlib.contextmanager
 def until_one_is_lost():
     """Ends this process if another has gone: JAX and orbax would wait for it."""
@@ -107,7 +100,10 @@ def until_one_is_lost():
 
 
 def exit_with(reason: str) -> None:
-    """Ends the process at once, with one sentence and exit code 2."""
+    """Ends the process at once, with one sentence and exit code 2.
+
+    It may wait inside JAX, where no exception reaches it.
+    """
     name = os.path.basename(sys.argv[0])
     print(f"\n{name}: error: {reason}", file=sys.stderr, flush=True)
     os._exit(2)
