@@ -250,15 +250,29 @@ def test_weights_of_another_architecture_are_refused(folder, capsys):
     assert "chars" in fails(capsys, folder, *argv)
 
 
-WRITE = [sys.executable, "-m", "jdiff", "write", "a", "--steps", "1", "--no-gif"]
+# The command with a page that is there already.
+WRITES_A_PAGE = """
+import sys, types
+
+def write(text, *args, **options):
+    import numpy as np
+    from jdiff import handwriting
+    return handwriting.Page(np.full((9, 9), 255, np.uint8))
+
+sys.modules["jdiff.writing"] = types.SimpleNamespace(write=write)
+from jdiff.cli import main
+main()
+"""
+WRITE = [sys.executable, "-c", WRITES_A_PAGE, "write", "a", "--no-gif"]
 
 
 def run_in_shell(folder, line, **variables):
-    """Runs a command line of a shell in which $WRITE writes a.png."""
+    """Runs a command line of a shell in which `write` writes a.png."""
+    function = f'write() {{ {shlex.join(WRITE)} "$@"; }}'
     done = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {line}"],
+        ["bash", "-c", f"set -o pipefail; {function}; {line}"],
         cwd=folder,
-        env=os.environ | {"WRITE": shlex.join(WRITE)} | variables,
+        env=os.environ | variables,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -270,12 +284,12 @@ def run_in_shell(folder, line, **variables):
 
 @pytest.mark.parametrize("redirect", ["2>&-", ">&-", ">&- 2>&-", "| true", "| head -0"])
 def test_a_page_is_written_whoever_reads_what_is_printed(folder, redirect):
-    code, _ = run_in_shell(folder, f"$WRITE {redirect}")
+    code, _ = run_in_shell(folder, f"write {redirect}")
     assert code == 0 and (folder / "a.png").is_file()
 
 
 def test_a_name_that_the_terminal_cannot_show_is_written(folder):
-    line = "$WRITE --out $'\\u00e9.png'"
+    line = "write --out $'\\u00e9.png'"
     code, errors = run_in_shell(
         folder, line, PYTHONIOENCODING="ascii", LC_ALL="C.UTF-8"
     )
@@ -294,6 +308,6 @@ def test_a_name_that_the_terminal_cannot_show_is_written(folder):
     ],
 )
 def test_what_is_wrong_with_the_environment_is_one_sentence(folder, variables, says):
-    code, errors = run_in_shell(folder, "$WRITE", **variables)
+    code, errors = run_in_shell(folder, "write", **variables)
     assert code == 2 and says in errors[-1]
     assert not list(folder.iterdir())
