@@ -20,26 +20,40 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
+def train_both(folder, data, kind):
+    """Leaves runs of a kind of autoencoder, and of diffusion on its latents."""
+    vae, options = folder / f"vae_{kind}", ["--data", data, *TINY]
+    sizes = ["--autoencoder", kind, "--num-latents", 3, "--widths", *WIDTHS[kind]]
+    assert train("autoencoder", *options, *sizes, "--out", vae)[0] == 0
+    sizes = ["--autoencoder", vae, "--num-features", 8, "--num-layers", 2]
+    assert train("latent", *options, *sizes, "--out", folder / kind)[0] == 0
+
+
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
-    """Runs of every kind of autoencoder, and of diffusion on its latents."""
+    """Both runs with perceptrons."""
     folder = tmp_path_factory.mktemp("run")
-    for kind, widths in WIDTHS.items():
-        vae, options = folder / f"vae_{kind}", ["--data", data, *TINY]
-        sizes = ["--autoencoder", kind, "--num-latents", 3, "--widths", *widths]
-        assert train("autoencoder", *options, *sizes, "--out", vae)[0] == 0
-        sizes = ["--autoencoder", vae, "--num-features", 8, "--num-layers", 2]
-        assert train("latent", *options, *sizes, "--out", folder / kind)[0] == 0
+    train_both(folder, data, "mlp")
     return folder
 
 
-@pytest.mark.parametrize("kind", WIDTHS)
-def test_a_run_is_weights_that_the_command_draws_with(trained, kind, tmp_path):
+def test_a_run_is_weights_that_the_command_draws_with(trained, tmp_path):
+    assert_draws(trained / "mlp", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["conv", "pca"])
+def test_so_is_a_run_of_any_other_autoencoder(data, tmp_path, kind):
+    train_both(tmp_path, data, kind)
+    assert_draws(tmp_path / kind, tmp_path)
+
+
+def assert_draws(run, tmp_path):
     out = tmp_path / "out.npz"
-    model = jdiff.load_model(trained / kind)
+    model = jdiff.load_model(run)
     assert model.latent_shape == (3,) and model.classes == "ab"
     assert model.has_style and model.guidance == 1.85
-    argv = ["--weights", str(trained / kind), "--num", "3", "--steps", "3"]
+    argv = ["--weights", str(run), "--num", "3", "--steps", "3"]
     main(["sample", *argv, "--out", str(out)])
     assert np.load(out)["images"].shape == (6, 8, 8)
 
@@ -59,7 +73,9 @@ def test_an_autoencoder_alone_is_no_model(trained):
         jdiff.load_model(trained / "vae_mlp")
 
 
-@pytest.mark.parametrize("recipe", ["autoencoder", "latent"])
+@pytest.mark.parametrize(
+    "recipe", [pytest.param("autoencoder", marks=pytest.mark.slow), "latent"]
+)
 def test_a_run_goes_on_bit_for_bit(trained, data, tmp_path, recipe):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     argv = [recipe, "--data", data, "--batch-size", 8, "--steps", 512]
