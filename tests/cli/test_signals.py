@@ -10,7 +10,12 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
+MORE_DELAYS = [0.1, 0.6, 1.5, 4.0]
 SLOW = ["write", "word " * 400, "--width", "900", "--model", "unet", "--steps", "50"]
+
+
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 def begin(folder, argv):
@@ -38,7 +43,7 @@ def assert_ends(folder, process, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("delay", [0.02, 0.1, 0.3, 0.6, 1.0, 1.5, 2.5, 4.0])
+@pytest.mark.parametrize("delay", [0.02, 0.3, 1.0, 2.5, *map(slow, MORE_DELAYS)])
 def test_a_signal_ends_the_command_at_once(tmp_path, number, delay):
     """While it imports jax, reads weights, compiles and samples."""
     process = begin(tmp_path, [*SLOW, "--out", "a.png"])
