@@ -184,7 +184,7 @@ def draw_paths(
         style = random.standard_normal((len(labels), len(handwriting.STYLES)))
         style = handwriting.mask_style(random, style.clip(-bound, bound), STYLE_DROPOUT)
     steps = args.teacher_steps, args.guidance
-    options = {"with_path": True, "style": style, "decode": False}
+    options: Any = {"with_path": True, "style": style, "decode": False}
     batches = models.generate_batches(key, teacher, labels, *steps, **options)
     return training.Batch(halve(batches), models.make_condition(teacher, labels, style))
 
