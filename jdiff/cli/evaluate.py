@@ -20,7 +20,7 @@ def add_command(commands: Any) -> None:
     add("weights", type=Path, help="samples, FILE.npz; or weights, a file or a name")
     sets = "emnist/byclass, mnist or FILE.npz"
     add("--reference", default="emnist/byclass", help=sets)
-    add("--data-dir", type=Path, help="else JDIFF_DATA_DIR, else a download")
+    add("--data-dir", type=Path, help="of reference; else JDIFF_DATA_DIR, a download")
     add("--out", type=Path, help="F.json, all figures; beside it F.png, a picture")
     add("--num", type=int, default=6200, help="samples to draw with weights")
     add("--natural", action="store_true", help="characters as often as in reference")
