@@ -102,7 +102,7 @@ def until_one_is_lost():
 def exit_with(reason: str) -> None:
     """Ends the process at once, with one sentence and exit code 2.
 
-    It may wait inside JAX, where no exception reaches it.
+    Its main thread may be waiting inside JAX, where no exception reaches it.
     """
     name = os.path.basename(sys.argv[0])
     print(f"\n{name}: error: {reason}", file=sys.stderr, flush=True)
