@@ -40,6 +40,7 @@ ROOMS = {
     | {"handwriting", "images"},
     "evaluation": {"data", "networks", "storage", "images"},
     "runs": {*CORE, "data", "models", "storage", "images"},
+    "export": {"models", "networks", "handwriting", "storage"},
     "core": {*CORE},
     "writing": {*CORE, "handwriting", "images", "models", "storage"},
 }
