@@ -19,29 +19,26 @@ def add_command(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Writes the files.
+    """Writes the files."""
+    for path in write(args.model, args.out):
+        print(f"wrote {path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def write(name: str | Path, out: Path) -> list[Path]:
+    """Writes the model that a name, a file or the folder of a run stands for.
 
     Raises:
         ValueError: ONNX is missing, or whatever `jdiff.export` complains of.
     """
-    from jdiff import export, storage
+    from jdiff import export, models, storage
 
-    out = storage.check_output(args.out, ".onnx")
+    out = storage.check_output(out, ".onnx")
     options.start_jax()
-    model = load_model(args.model)
+    model = models.find_pen(name) or models.load_model(str(name))
     try:
-        files = export.export(out, model)
+        return export.export(out, model)
     except ModuleNotFoundError as error:
         raise ValueError(
             f"{error.name} must be installed to export: "
             "pip install 'jdiffusion[export]'."
         ) from error
-    for path in files:
-        print(f"wrote {path}: {path.stat().st_size / 1e6:.2f} MB")
-
-
-def load_model(name: str) -> Any:
-    """Returns the model that a name, a file or the folder of a run stands for."""
-    from jdiff import models
-
-    return models.find_pen(name) or models.load_model(name)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jdiff
-from jdiff.cli import evaluate, export, sample, signals, train, write
+from jdiff.cli import evaluate, export, sample, serve, signals, train, write
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -81,4 +81,5 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_command(commands)
     train.add_command(commands)
     export.add_command(commands)
+    serve.add_command(commands)
     return parser

@@ -1,0 +1,220 @@
+// The page: controls, the text's page, its animations and files, and the second tab.
+
+import { gif, paint, svg, written } from "./draw.js";
+import { place, typeset } from "./layout.js";
+import { decode, lengthOf, restyle } from "./strokes.js";
+
+const MAX_CHARS = 500; // of a text in the tab; the library writes 10,000
+const CAP = 44, PEN = 0.11;
+const CONTROLS = [ // name, lowest, highest, step, first value
+  ["seed", 0, 999, 1, 7],
+  ["slant", -3, 3, 0.1, 0], ["weight", -3, 3, 0.1, 0], ["width", -3, 3, 0.1, 0],
+  ["neatness", 0, 1, 0.05, 1],
+  ["steps", 1, 50, 1, 10], ["guidance", 0, 5, 0.1, 2],
+];
+const SIBLINGS = { "‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "…": "...", "\u00a0": " ", "\t": " " };
+const $ = (id) => document.getElementById(id);
+const worker = new Worker("worker.js", { type: "module" });
+const waiting = new Map();
+let facts, drawn, page, playing, count = 0;
+
+worker.onmessage = ({ data: { id, answer, error } }) => {
+  const { resolve, reject } = waiting.get(id);
+  waiting.delete(id);
+  if (error) reject(new Error(error));
+  else resolve(answer);
+};
+
+function ask(kind, request) {
+  return new Promise((resolve, reject) => {
+    waiting.set(++count, { resolve, reject });
+    worker.postMessage({ id: count, kind, request });
+  });
+}
+
+function say(text, isError = false) {
+  $("message").textContent = text;
+  $("message").classList.toggle("error", isError);
+  for (const button of document.querySelectorAll(".buttons button")) button.disabled = !page;
+}
+
+for (const [name, min, max, step, value] of CONTROLS) {
+  const type = name === "seed" ? "number" : "range";
+  $("controls").insertAdjacentHTML("beforeend", `<div><label for="${name}">${name}
+    <output for="${name}"></output></label>
+    <input id="${name}" type="${type}" min="${min}" max="${max}" step="${step}" value="${value}"></div>`);
+}
+$("controls").onsubmit = (event) => event.preventDefault();
+
+const value = (name) => Number($(name).value);
+const ink = () => getComputedStyle(document.body).color;
+
+/** The text as it is drawn; raises what is wrong with it, in a sentence. */
+function checked(text) {
+  text = text.normalize("NFC").replace(/\r\n?/g, "\n").replace(/[^\x00-\x7f]|\t/g, (c) => SIBLINGS[c] ?? c);
+  if (text.length > MAX_CHARS)
+    throw new Error(`A page in the tab has at most ${MAX_CHARS} characters, got ${text.length}.`);
+  const unknown = [...new Set(text.replace(/[ \n]/g, ""))].filter((c) => !facts.classes.includes(c));
+  if (unknown.length)
+    throw new Error(`Cannot write ${unknown.slice(0, 5).join(" ")}: this hand knows the characters of an English keyboard.`);
+  if (!text.trim()) throw new Error("The text is empty: there is nothing to write.");
+  const seed = value("seed");
+  if (!Number.isInteger(seed) || seed < 0 || seed > 999)
+    throw new Error(`seed must be in [0, 999], got ${$("seed").value || "nothing"}.`);
+  return text;
+}
+
+function request(text) {
+  const labels = [...text.replace(/[ \n]/g, "")].map((c) => facts.classes.indexOf(c));
+  const names = ["seed", "steps", "neatness", "guidance"];
+  return { labels, ...Object.fromEntries(names.map((name) => [name, value(name)])) };
+}
+
+const styled = (array, finished) =>
+  decode(array, finished).map((stroke) => restyle(stroke, 0.1 * value("slant"), 1.07 ** value("width")));
+
+function compose() {
+  const { text, path, labels } = drawn;
+  const finished = path.at(-1);
+  const letters = finished.map((array) => styled(array));
+  const width = Math.max(320, Math.min($("write").clientWidth, 720));
+  const layout = typeset(text, letters, labels.map((label) => facts.sides[label]), CAP, width);
+  const pen = PEN * CAP * 1.25 ** value("weight");
+  const strokes = place(layout, letters);
+  page = { ...layout, strokes, pen };
+  const total = strokes.reduce((sum, stroke) => sum + lengthOf(stroke), 0);
+  page.states = path.map((arrays) => {
+    const strokes = place(layout, arrays.map((array, k) => styled(array, finished[k])));
+    // A scribble is drawn with a finer pen: about as much ink as the text has.
+    const length = strokes.reduce((sum, stroke) => sum + lengthOf(stroke), 0);
+    return { ...page, strokes, pen: pen * Math.min(Math.max(total / length, 0.2), 1) };
+  });
+  show(page);
+}
+
+function show(page) {
+  paint($("page"), page, ink(), null, window.devicePixelRatio || 1);
+}
+
+// One request at a time; while it is drawn the latest change waits.
+let busy = false, again = false;
+async function write() {
+  if (!facts) return;
+  if (busy) return void (again = true);
+  busy = true;
+  cancelAnimationFrame(playing);
+  try {
+    const text = checked($("text").value);
+    const wanted = request(text), begun = performance.now();
+    say("Writing …");
+    drawn = { text, labels: wanted.labels, ...(await ask("write", wanted)) };
+    compose();
+    say(`${wanted.labels.length} characters in ${((performance.now() - begun) / 1000).toFixed(2)} s, on this device.`);
+  } catch (error) {
+    say(error.message, true);
+  }
+  busy = false;
+  if (again) (again = false), write();
+}
+
+function play(frames, seconds) {
+  cancelAnimationFrame(playing);
+  const begun = performance.now();
+  const next = (now) => {
+    const part = Math.min((now - begun) / (1000 * seconds), 1);
+    show(frames(part));
+    if (part < 1) playing = requestAnimationFrame(next);
+  };
+  playing = requestAnimationFrame(next);
+}
+$("noise").onclick = () => play((part) => page.states[Math.round(part * (page.states.length - 1))], 2);
+$("pen").onclick = () => play((part) => written(page, part), 3);
+
+const SAVE = {
+  svg: () => new Blob([svg(page)], { type: "image/svg+xml" }),
+  png: () => new Promise((resolve) => {
+    const canvas = document.createElement("canvas");
+    paint(canvas, page, "#000", "#fff", 2);
+    canvas.toBlob(resolve, "image/png");
+  }),
+  gif: () => new Blob([gif(page.states)], { type: "image/gif" }),
+};
+for (const button of document.querySelectorAll("[data-save]")) {
+  button.onclick = async () => {
+    const kind = button.dataset.save;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(await SAVE[kind]());
+    link.download = `handwriting.${kind}`;
+    link.click();
+    URL.revokeObjectURL(link.href);
+  };
+}
+
+// How it works.
+let example;
+async function explain() {
+  const label = facts?.classes.indexOf($("letter").value);
+  if (!(label >= 0) || !$("letter").value) return;
+  example = await ask("write", { ...request("x"), labels: [label], steps: 10, guidance: facts.guidance });
+  showStep();
+}
+
+function showStep() {
+  const i = value("step"), t = example.times[i], finished = example.path.at(-1)[0];
+  $("step-value").textContent = `${i + 1} of 10, t = ${t}`;
+  for (const [id, array] of [["x_t", example.path[i][0]], ["x_0", example.estimates[i][0]]]) {
+    const strokes = decode(array, finished).map((s) => s.map(([x, y]) => [60 + 40 * x, 120 - 40 * y]));
+    paint($(id), { width: 160, height: 180, strokes, pen: id === "x_t" ? 1.5 : 4 }, ink(), null, 2);
+  }
+  const last = facts.alpha.length - 1;
+  const line = (table) => table.filter((_, k) => k % 10 === 0).map((y, k) => `${(2000 * k) / last},${100 - 100 * y}`).join("L");
+  const x = (200 * t) / last;
+  $("curves").innerHTML = `<path class="axis" d="M0 0V100H200"/><path class="signal" d="M${line(facts.alpha)}"/>
+    <path class="sigma" d="M${line(facts.sigma)}"/><path class="axis" stroke-dasharray="3" d="M${x} 0V100"/>`;
+}
+$("letter").oninput = explain;
+$("step").oninput = () => example && showStep();
+
+const tabs = [...document.querySelectorAll("[role=tab]")];
+function choose(tab) {
+  for (const one of tabs) {
+    one.setAttribute("aria-selected", one === tab);
+    one.tabIndex = one === tab ? 0 : -1;
+    $(one.getAttribute("aria-controls")).hidden = one !== tab;
+  }
+  if (tab.id === "tab-how") explain();
+}
+for (const tab of tabs) {
+  tab.onclick = () => choose(tab);
+  tab.onkeydown = ({ key }) => {
+    if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+    const other = tabs[(tabs.indexOf(tab) + 1) % tabs.length];
+    choose(other), other.focus();
+  };
+}
+
+function label() {
+  for (const output of document.querySelectorAll("#controls output"))
+    output.textContent = output.htmlFor.value === "seed" ? "" : $(output.htmlFor.value).value;
+}
+$("text").oninput = write;
+$("controls").oninput = ({ target }) => {
+  label();
+  const isShape = ["slant", "weight", "width"].includes(target.id);
+  if (!isShape) write();
+  else if (drawn && !busy) compose();
+};
+window.onresize = () => drawn && !busy && compose();
+matchMedia("(prefers-color-scheme: dark)").onchange = () => page && show(page);
+
+label();
+say("Loading the network …");
+try {
+  facts = await ask("load");
+  $("guidance").value = facts.guidance;
+  label();
+  await write();
+} catch (error) {
+  say(error.message, true);
+}
+window.jdiff = { drawn: () => drawn, page: () => page };
