@@ -61,8 +61,9 @@ export async function unipc(schedule, denoise, x, times) {
     const b_1 = 1 / e - 1 / gap, b_2 = 1 / e - (2 * b_1) / gap;
     const rho_1 = ((b_1 - b_2) * q) / (1 + q);
     const weight = schedule.alpha[s] * e * (q > 0 ? b_1 - rho_1 : 0.5);
-    last = { x_0, gap, base: step(schedule, x, ahead(rho_1), t, s), weight };
+    const base = step(schedule, x, ahead(rho_1), t, s);
     x = step(schedule, x, ahead(0.5), t, s);
+    last = { x_0, gap, base, weight };
     path.push(x);
     estimates.push(x_0);
   }

@@ -163,7 +163,7 @@ function showStep() {
   const i = value("step"), t = example.times[i], finished = example.path.at(-1)[0];
   $("step-value").textContent = `${i + 1} of 10, t = ${t}`;
   for (const [id, array] of [["x_t", example.path[i][0]], ["x_0", example.estimates[i][0]]]) {
-    const strokes = decode(array, finished).map((s) => s.map(([x, y]) => [60 + 40 * x, 120 - 40 * y]));
+    const strokes = decode(array, finished).map((s) => s.map(([x, y]) => [60 + 40 * x, 105 - 40 * y]));
     paint($(id), { width: 160, height: 180, strokes, pen: id === "x_t" ? 1.5 : 4 }, ink(), null, 2);
   }
   const last = facts.alpha.length - 1;

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
             export.write(args.weights, Path(folder) / "model.onnx")
             handler.model = Path(folder)
         served = functools.partial(handler, directory=str(site))
-        with http.server.ThreadingHTTPServer(("127.0.0.1", args.port), served) as server:
+        with http.server.ThreadingHTTPServer(
+            ("127.0.0.1", args.port), served
+        ) as server:
             print(f"http://127.0.0.1:{server.server_port}/", flush=True)
             server.serve_forever()

@@ -42,7 +42,7 @@ def export(path: str | Path, model: models.Model | models.PenModel) -> list[Path
     path = storage.check_output(path, ".onnx")
     if isinstance(model, models.PenModel):
         graphs, facts = _pen_graphs(model), _pen_facts(model)
-    elif model.autoencoder is not None:
+    elif model.latent_shape is not None and model.decode is not None:
         graphs, facts = _latent_graphs(model), _latent_facts(model)
     else:
         raise ValueError("the model must be of strokes or latents, to be exported.")
@@ -91,13 +91,12 @@ def _pen_graphs(model: models.PenModel) -> dict[str, Any]:
     } | {"judge": to_onnx(judge, {"x_0": x_0}, "logits")}
 
 
-def _latent_graphs(model: models.Model) -> dict[str, Any]:
-    latents: Any = model.autoencoder
-    z = jax.ShapeDtypeStruct((latents.num_latents,), jnp.float32)
+def _latent_graphs(model: Any) -> dict[str, Any]:
+    z = jax.ShapeDtypeStruct(model.latent_shape, jnp.float32)
     num_styles = len(STYLES) if model.has_style else 0
 
     def decode(z):
-        return jnp.clip(latents.decode(model.params, z).mean, -1.0, 1.0)
+        return jnp.clip(model.decode(model.params, z), -1.0, 1.0)
 
     return {
         "network": _network(model, model.params, z.shape, num_styles),
@@ -121,7 +120,7 @@ def _latent_facts(model: models.Model) -> dict[str, Any]:
     return {
         "kind": "latent",
         "styles": STYLES if model.has_style else [],
-        "image_shape": model.image_shape,
+        "image_shape": model.shape,
         "distilled": model.distilled,
     }
 
