@@ -23,7 +23,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
     }
 
     def translate_path(self, path: str) -> str:
-        """Returns the file of a path; names that begin with `model.` are the model's."""
+        """Returns the file of a path; names with `model.` first are the model's."""
         found = super().translate_path(path)
         if self.model and Path(found).name.startswith("model."):
             return str(self.model / Path(found).name)
