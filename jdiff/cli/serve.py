@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
             f"the page must be built by scripts/build_site.py, got none in {site}."
         )
     with tempfile.TemporaryDirectory() as folder:
-        handler = type("Handler", (_Handler,), {})
+        handler: Any = type("Handler", (_Handler,), {})
         if args.weights is not None:
             if models.find_pen(args.weights) is None:
                 raise ValueError(
