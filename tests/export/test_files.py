@@ -143,3 +143,16 @@ def test_the_name_must_end_in_onnx(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["export", "pen", "--out", str(tmp_path / "pen.bin")])
     assert "must end in .onnx" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (["--site", "nowhere"], "the page must be built by scripts/build_site.py"),
+        (["--port", "65536"], r"--port must be in [0, 65535], got 65536."),
+    ],
+)
+def test_serve_says_what_it_misses(options, sentence, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", *options])
+    assert sentence in capsys.readouterr().err
