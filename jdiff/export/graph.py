@@ -286,6 +286,16 @@ def _split(graph, out, inputs, params):
     return pieces
 
 
+def _slice(graph, out, inputs, params):
+    """A slice of some axes; of the batch's there is all."""
+    axes = [k for k, size in enumerate(inputs[0].shape) if _is_static((size,))]
+    numbers = params["start_indices"], params["limit_indices"]
+    ends = [np.array([int(of[k]) for k in axes], np.int64) for of in numbers]
+    steps = [int((params["strides"] or [1] * len(out.shape))[k]) for k in axes]
+    more = [np.array(axes, np.int64), np.array(steps, np.int64)]
+    return graph.add("Slice", [inputs[0], *ends, *more], out.shape)
+
+
 def _reduce(op):
     def reduce(graph, out, inputs, params):
         axes = np.array(params["axes"], np.int64)
@@ -330,6 +340,7 @@ _NODES: dict[str, Callable[..., Any]] = {
     "reshape": _reshape,
     "rsqrt": _rsqrt,
     "select_n": _select,
+    "slice": _slice,
     "split": _split,
     "square": _power,
     "squeeze": _reshape,

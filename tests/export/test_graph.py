@@ -32,6 +32,7 @@ def batch(num=5, seed=0):
         lambda x: (x - x.mean()) * jax.lax.rsqrt(x.var() + 1e-5),
         lambda x: jnp.concatenate(jnp.split(x, 3)[::-1]) / x.max()[None],
         lambda x: x**3,
+        lambda x: jax.lax.slice(x, (1,), (6,), (2,)),
         lambda x: x @ jnp.arange(24.0).reshape(6, 4),
         lambda x: jnp.clip(x, -0.5, 0.5).reshape(2, 3) * jnp.arange(3.0)[None],
         lambda x: jnp.log(1.0 + jnp.exp(x)),
