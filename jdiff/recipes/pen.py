@@ -89,7 +89,9 @@ def run(args: argparse.Namespace) -> None:
     description = DESCRIPTION | {name: getattr(args, name) for name in sizes}
     fixed = jax.device_get(judge) | {"spacing": {"sides": pen_data.fit_sides(known)}}
     optimizer = runs.make_optimizer(args.learning_rate)
-    loss = make_loss(description)
+    widths = [description[name] for name in sizes]
+    network = models.make_pen_network(len(data.PEN_CHARS), *widths)
+    loss = make_loss(network, description)
     step = training.make_train_step(loss, optimizer, args.ema_decay)
     epoch = training.make_epoch(step, args.batch_size, EPOCH_STEPS, draw_batch)
     key_init, key = jax.random.split(jax.random.key(args.seed))
@@ -112,10 +114,12 @@ def run(args: argparse.Namespace) -> None:
         progress,
         runs.Result(description, weights),
     )
-    examine(loss, state.ema_params, "writers learned from", strokes)
+    known_loss = measure(loss, state.ema_params, strokes)
+    print(f"loss of writers learned from {known_loss:.4f}")
     if is_held_back.any():
         others = pen_data.encode(data.select_pen(pen, is_held_back))
-        examine(loss, state.ema_params, "writers held back", others)
+        others_loss = measure(loss, state.ema_params, others)
+        print(f"loss of writers held back {others_loss:.4f}")
 
 
 def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -> Any:
@@ -129,10 +133,8 @@ def init_params(key: jax.Array, description: dict[str, Any], num_writers: int) -
     return models.take_network(params) | {"hands": {"codes": codes}}
 
 
-def make_loss(description: dict[str, Any]) -> training.LossFn:
+def make_loss(network: Any, description: dict[str, Any]) -> training.LossFn:
     """Returns the diffusion loss whose labels are `Condition`s of `draw_batch`."""
-    sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
-    network = models.make_pen_network(len(description["classes"]), *sizes)
 
     def apply(params, x_t, log_snr, given):
         writer, rest = given.style[:, 0], given.style[:, 1:]
@@ -195,10 +197,10 @@ def draw_batch(key: jax.Array, source: Source, batch_size: int) -> training.Batc
     return training.Batch(x, networks.Condition(label, style))
 
 
-def examine(loss: training.LossFn, params: Any, whose: str, strokes: Strokes) -> None:
-    """Prints the loss of characters whose writers are not told."""
+def measure(loss: training.LossFn, params: Any, strokes: Strokes) -> float:
+    """Returns the loss of characters whose writers are not told."""
     strangers = strokes._replace(writers=np.full(len(strokes.labels), np.nan))
     key_batch, key_loss = jax.random.split(jax.random.key(0))
     source = weigh(strokes)._replace(strokes=jax.tree.map(jnp.asarray, strangers))
     batch = draw_batch(key_batch, source, NUM_TESTED)
-    print(f"loss of {whose} {jax.jit(loss)(params, key_loss, batch)[0]:.4f}")
+    return float(jax.jit(loss)(params, key_loss, batch)[0])
