@@ -1,0 +1,1 @@
+"""Hands of one's own: a sheet, its photograph, the strokes on it, and their hand."""
