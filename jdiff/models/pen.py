@@ -86,9 +86,10 @@ class Hand(NamedTuple):
 
     Attributes:
         code: float[E], or float[N, E].
-        neatness: in [0, 1], where 1 is a teacher's; or float[N].
+        neatness: in [0, 1], where 1 is a teacher's, or NaN, whatever the code says; or
+            float[N].
         unevenness: by how much each character differs from its writer's mean one,
-            float[N, 3]; None draws it, the less neat, the more.
+            float[3] or float[N, 3]; None draws it, the less neat, the more.
     """
 
     code: np.ndarray
@@ -197,10 +198,13 @@ def generate_strokes(
     plan = static, solver or solvers.unipc, num_draws, with_path
     tables = network, scout or None, model.params, model.schedule, times, scale
     code, neatness = (np.asarray(array, np.float32) for array in hand[:2])
+    uneven = hand.unevenness
+    if uneven is not None:
+        uneven = np.broadcast_to(uneven, (len(labels), NUM_QUALITIES - 1))
     hands = Hand(
         np.broadcast_to(code, (len(labels), code.shape[-1])),
         np.broadcast_to(neatness, len(labels)),
-        hand.unevenness,
+        uneven,
     )
     return _batches(key, labels, hands, tables, plan, batch_size)
 

@@ -1,0 +1,71 @@
+"""A hand of one's own, and the file that keeps it.
+
+The file holds the code of the hand and a digest of the model that it belongs to: for
+another one the same numbers are another hand.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jdiff import storage
+from jdiff.models.pen import NUM_QUALITIES, Hand, PenModel, take_network
+
+_KIND = "hand"
+_MAX_CODE = 100.0  # of a number of a code, which is about N(0, 1)
+
+
+def own_hand(code: Any) -> Hand:
+    """Returns the hand of a code float[..., E], as it is: neither neat nor uneven."""
+    shape = code.shape[:-1]
+    even = jnp.zeros if isinstance(code, jax.Array) else np.zeros
+    neatness = np.full(shape, np.nan, np.float32) if shape else np.nan
+    return Hand(code, neatness, even((*shape, NUM_QUALITIES - 1), "float32"))
+
+
+def digest_pen(model: PenModel) -> str:
+    """Returns the SHA-256 of the network that hands belong to, in hexadecimal."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(take_network(model.params)):
+        digest.update(f"{jax.tree_util.keystr(path)} {leaf.shape}".encode())
+        digest.update(np.ascontiguousarray(leaf, np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def save_hand(path: str | Path, hand: Hand, model: PenModel) -> None:
+    """Writes a hand as a .hand file, in the format of safetensors.
+
+    Raises:
+        ValueError: the name ends otherwise, or the file cannot be written.
+    """
+    path = storage.check_output(path, ".hand")
+    description = {"model": _KIND, "digest": digest_pen(model)}
+    storage.save_weights(path, {_KIND: {"code": hand.code}}, description)
+
+
+def load_hand(path: str | Path, model: PenModel) -> Hand:
+    """Returns the hand in a file, if it belongs to the model.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no hand, or one of another model.
+    """
+    params, description = storage.load_weights(path)
+    if description.get("model") != _KIND:
+        raise storage.WeightsError(f"{path} must hold a hand, got other weights.")
+    expected = {_KIND: {"code": model.hands[0]}}
+    if description.get("digest") != digest_pen(model):
+        raise storage.WeightsError(
+            f"{path} must belong to the model that writes, got a hand of another one; "
+            "learn it again from its sheet."
+        )
+    storage.check_params(params, expected, path)
+    code = params[_KIND]["code"]
+    if np.abs(code).max() > _MAX_CODE:
+        raise storage.WeightsError(
+            f"{path} must hold numbers within {_MAX_CODE:g}, got larger ones."
+        )
+    return own_hand(code)
