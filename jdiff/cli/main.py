@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import jdiff
-from jdiff.cli import evaluate, export, sample, serve, signals, train, write
+from jdiff.cli import evaluate, export, hand, sample, serve, signals, train, write
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_command(commands)
     evaluate.add_command(commands)
     train.add_command(commands)
+    hand.add_command(commands)
     export.add_command(commands)
     serve.add_command(commands)
     return parser

@@ -1,6 +1,7 @@
 """Options that several commands share: weights, and how samples are drawn from them."""
 
 import argparse
+import contextlib
 import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,24 @@ def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
     add("--grid", choices=GRIDS, default="karras", help="how the steps are spaced")
 
 
+def check_seed(seed: int) -> None:
+    """Raises a ValueError unless a seed is one."""
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed must be in [0, 2^32), got {seed}.")
+
+
+@contextlib.contextmanager
+def needing_hand() -> Iterator[None]:
+    """Says in one sentence which package of the extra is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error.name} must be installed for a hand of one's own: "
+            "pip install 'jdiffusion[hand]'."
+        ) from error
+
+
 def start_jax() -> None:
     """Readies JAX for a command: its device, and the cache of compiled programs."""
     from jdiff import storage
@@ -76,8 +95,7 @@ def load_model(args: argparse.Namespace) -> Any:
     Raises:
         ValueError: an option is outside its range, or the weights are not weights.
     """
-    if not 0 <= args.seed < 2**32:
-        raise ValueError(f"--seed must be in [0, 2^32), got {args.seed}.")
+    check_seed(args.seed)
     if args.guidance is not None and not math.isfinite(args.guidance):
         raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
     if args.steps < 1:
