@@ -69,6 +69,7 @@ def write(
     pen_width: float | None = None,
     neatness: float | None = None,
     draws: int | None = None,
+    hand: str | Path | models.Hand | None = None,
     animate: bool = False,
     progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None = None,
 ) -> Page:
@@ -110,6 +111,8 @@ def write(
             by default 1.
         draws: of each character of strokes, the best of which is written, >= 1; by
             default 4.
+        hand: who writes: a .hand file of `jdiff hand learn`, or a `models.Hand`, in
+            place of the one that style_seed chooses.
         animate: whether the page keeps the path out of noise as frames.
         progress: (batches, number of glyphs) -> the same batches; shows how far it is.
 
@@ -139,11 +142,12 @@ def write(
     sampling |= {"with_path": animate}
     show = progress or (lambda batches, num: batches)
     if pen is not None:
-        neatness = models.NEATNESS if neatness is None else neatness
-        hand = models.draw_hand(pen, hand_seed, neatness)
+        if hand is not None and style_seed is not None:
+            raise ValueError(f"a hand has its own style, got style_seed {style_seed}.")
+        writer = models.find_hand(pen, hand, hand_seed, neatness)
         sampling |= {"num_draws": models.NUM_DRAWS if draws is None else draws}
-        return _write_strokes(text, pen, hand, given, sampling, show, layout)
-    models.check_no_strokes(neatness=neatness, draws=draws)
+        return _write_strokes(text, pen, writer, given, sampling, show, layout)
+    models.check_no_strokes(neatness=neatness, draws=draws, hand=hand)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
             cast(str, model), steps, solver=solver, guidance=guidance

@@ -41,6 +41,7 @@ ROOMS = {
     "evaluation": {"data", "networks", "storage", "images"},
     "runs": {*CORE, "data", "models", "storage", "images"},
     "export": {"models", "networks", "handwriting", "storage"},
+    "hands": {*CORE, "data", "models", "networks", "storage", "handwriting"},
     "core": {*CORE},
     "writing": {*CORE, "handwriting", "images", "models", "storage"},
 }

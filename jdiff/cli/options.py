@@ -27,6 +27,7 @@ def add_hand(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add("--neatness", type=float, help="pen: 0, a doctor's hand .. 1, a teacher's; 1")
     add("--draws", type=int, help="pen: of a character, of which one is chosen; 4")
+    add("--hand", type=Path, help="pen: F.hand of `jdiff hand learn`")
 
 
 def add_sampling(command: argparse.ArgumentParser, seed: int = 0) -> None:
@@ -154,15 +155,15 @@ def draw_strokes(
     from jdiff import handwriting, models
 
     draws, neatness = (getattr(args, name, None) for name in ("draws", "neatness"))
-    neatness = models.NEATNESS if neatness is None else neatness
     draws = models.NUM_DRAWS if draws is None else draws
+    own = getattr(args, "hand", None)
     seeds = range(args.seed, args.seed + max(writers) + 1)
-    codes = [models.draw_hand(model, seed, neatness).code for seed in seeds]
+    hands = [models.find_hand(model, own, seed, neatness) for seed in seeds]
     batches = models.generate_strokes(
         jax.random.key(args.seed),
         model,
         labels,
-        models.Hand(np.stack(codes)[writers], neatness),
+        hands[0]._replace(code=np.stack([hand.code for hand in hands])[writers]),
         args.steps,
         **sampling_of(args),
         num_draws=draws,

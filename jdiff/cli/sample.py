@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> None:
         options.check_num(args, (_CELL, _CELL), len(labels), most)
         _sample_strokes(args, model, labels, out)
     else:
-        models.check_no_strokes(neatness=args.neatness, draws=args.draws)
+        given = {name: getattr(args, name) for name in ("neatness", "draws", "hand")}
+        models.check_no_strokes(**given)
         options.check_num(args, model.shape, len(labels), most)
         _sample_images(args, model, np.repeat(labels, args.num), out)
 

@@ -21,7 +21,7 @@ ALIGNMENTS = {
 
 # Of `jdiff.write`, each an option of the same name; None leaves it at its default.
 _ARGUMENTS = ["slant", "weight", "letter_width", "roundness", "style_seed"]
-_ARGUMENTS += ["seed", "steps", "neatness", "draws"]
+_ARGUMENTS += ["seed", "steps", "neatness", "draws", "hand"]
 _ARGUMENTS += ["width", "height", "size", "margin", "jitter", "pen_width"]
 
 

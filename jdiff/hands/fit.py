@@ -58,7 +58,9 @@ def fit_hand(
     given = jnp.asarray(arrays, jnp.float32), jnp.asarray(labels, jnp.int32)
     known = model.hands.mean(0), model.hands.std(0) + 1e-3
     tables = model.params, model.schedule, *known
-    return models.own_hand(np.asarray(_fit(jax.random.key(seed), given, tables, static)))
+    return models.own_hand(
+        np.asarray(_fit(jax.random.key(seed), given, tables, static))
+    )
 
 
 @functools.partial(jax.jit, static_argnames="static")

@@ -210,8 +210,12 @@ def _cut(darkness: np.ndarray, form: sheet.Form) -> Cells:
     level = np.median(strong) if strong.size else 1.0
     ink = np.stack([_find_ink(window, level) for window in windows])
     empty = ~ink.any((1, 2))
-    spans = np.array([[np.ptp(k) for k in np.nonzero(own | blank)] for own, blank in
-        zip(ink, empty[:, None, None])])
+    spans = np.array(
+        [
+            [np.ptp(k) for k in np.nonzero(own | blank)]
+            for own, blank in zip(ink, empty[:, None, None])
+        ]
+    )
     crossed = (spans > _CROSSED * np.array([height, width])).all(1) & ~empty
     return Cells(form, ink, empty, crossed)
 

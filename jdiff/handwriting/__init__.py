@@ -24,10 +24,12 @@ from jdiff.handwriting.layout import typeset as typeset
 from jdiff.handwriting.manuscript import CAP_HEIGHT as CAP_HEIGHT
 from jdiff.handwriting.manuscript import GAP as GAP
 from jdiff.handwriting.manuscript import STROKE_PEN as STROKE_PEN
+from jdiff.handwriting.manuscript import WORD_SPACE as WORD_SPACE
 from jdiff.handwriting.manuscript import StrokeLayout as StrokeLayout
 from jdiff.handwriting.manuscript import animate_pen as animate_pen
 from jdiff.handwriting.manuscript import place_strokes as place_strokes
 from jdiff.handwriting.manuscript import set_strokes as set_strokes
+from jdiff.handwriting.manuscript import space_pairs as space_pairs
 from jdiff.handwriting.manuscript import stroke_page as stroke_page
 from jdiff.handwriting.page import Page as Page
 from jdiff.handwriting.page import check_page_file as check_page_file
@@ -57,6 +59,7 @@ from jdiff.handwriting.style import mask_style as mask_style
 from jdiff.handwriting.style import measure_style as measure_style
 from jdiff.handwriting.style import standardize_style as standardize_style
 from jdiff.handwriting.svg import curve as curve
+from jdiff.handwriting.svg import spline as spline
 from jdiff.handwriting.svg import trace_outlines as trace_outlines
 from jdiff.handwriting.text import BLANKS as BLANKS
 from jdiff.handwriting.text import decode as decode

@@ -212,6 +212,24 @@ def _cut(strokes: Sequence[np.ndarray], pen: float, length: float) -> list[np.nd
     return written
 
 
+def space_pairs(
+    glyphs: Sequence[Sequence[np.ndarray]],
+    first: np.ndarray,
+    second: np.ndarray,
+    gaps: np.ndarray,
+) -> np.ndarray:
+    """Returns the gap in each pair of glyphs, float[P], as `set_strokes` leaves it.
+
+    Args:
+        glyphs: strokes of each, float[n, 2].
+        first: int[P], the left ones.
+        second: int[P], the right ones.
+        gaps: asked for, float[P].
+    """
+    edges = np.array([_edges(glyph) for glyph in glyphs])
+    return _fit_gaps(edges[first], edges[second], gaps)
+
+
 def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
     """Returns the gap before each character, float[N]: more where lines would touch.
 
@@ -219,12 +237,15 @@ def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
         edges: from `_edges`, float[N, 2, bands].
         gaps: asked for, float[N].
     """
-    starts, ends = edges[:, 0].min(1), edges[:, 1].max(1)
-    left = edges[1:, 0] - starts[1:, None]
-    right = ends[:-1, None] - edges[:-1, 1]
+    return np.concatenate([[0.0], _fit_gaps(edges[:-1], edges[1:], gaps[1:])])
+
+
+def _fit_gaps(first: np.ndarray, second: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    left = second[:, 0] - second[:, 0].min(1)[:, None]
+    right = first[:, 1].max(1)[:, None] - first[:, 1]
     free = (left + right).min(1)  # infinite if they are nowhere at the same height
-    wanted = np.clip(gaps[1:], _LEAST - free, np.maximum(_MOST - free, -0.1))
-    return np.concatenate([[0.0], np.where(np.isinf(free), gaps[1:], wanted)])
+    wanted = np.clip(gaps, _LEAST - free, np.maximum(_MOST - free, -0.1))
+    return np.where(np.isinf(free), gaps, wanted)
 
 
 def _edges(glyph: Sequence[np.ndarray]) -> np.ndarray:

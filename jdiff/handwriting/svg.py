@@ -167,11 +167,11 @@ def _cycles(permutation: np.ndarray) -> list[list[int]]:
     return cycles
 
 
-def _curve(polygon: np.ndarray) -> str:
-    """Returns a smooth curve along a polygon, as SVG path data.
+def spline(polygon: np.ndarray) -> np.ndarray:
+    """Returns the controls of a closed quadratic B-spline along a polygon, float[K, 2].
 
-    It is a quadratic B-spline, whose pieces are the `q` of SVG, from the middle of
-    one side of its control polygon to the middle of the next.
+    The curve goes from the middle of one side of the control polygon to that of the
+    next one, as in TrueType.
     """
     closed = np.vstack([polygon, polygon[:1]])
     length = np.hypot(*np.diff(closed, axis=0).T).cumsum()
@@ -181,7 +181,12 @@ def _curve(polygon: np.ndarray) -> str:
     points = np.stack([np.interp(at, length, axis) for axis in closed.T], 1)
     # The spline passes (1 6 1) / 8 of its control points, which lies inside bends.
     neighbours = np.roll(points, 1, 0) + np.roll(points, -1, 0)
-    control = _UNITS * (1.25 * points - 0.125 * neighbours)
+    return 1.25 * points - 0.125 * neighbours
+
+
+def _curve(polygon: np.ndarray) -> str:
+    """Returns a smooth curve along a polygon, as SVG path data, by pieces `q`."""
+    control = _UNITS * spline(polygon)
     ends = np.rint((control + np.roll(control, -1, 0)) / 2)
     starts = np.roll(ends, 1, 0)
     pieces = np.hstack([np.rint(control) - starts, ends - starts]).astype(int)

@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import storage
-from jdiff.models.pen import NUM_QUALITIES, Hand, PenModel, take_network
+from jdiff.models.pen import (
+    NEATNESS,
+    NUM_QUALITIES,
+    Hand,
+    PenModel,
+    draw_hand,
+    take_network,
+)
 
 _KIND = "hand"
 _MAX_CODE = 100.0  # of a number of a code, which is about N(0, 1)
@@ -69,3 +76,28 @@ def load_hand(path: str | Path, model: PenModel) -> Hand:
             f"{path} must hold numbers within {_MAX_CODE:g}, got larger ones."
         )
     return own_hand(code)
+
+
+def find_hand(
+    model: PenModel,
+    hand: str | Path | Hand | None,
+    seed: int,
+    neatness: float | None = None,
+) -> Hand:
+    """Returns the hand that is meant: a file's, the one given, or that of a seed.
+
+    Args:
+        model: that writes.
+        hand: a .hand file, a hand, or None.
+        seed: of the hand, if there is no other.
+        neatness: in [0, 1]; None is the hand's own, or 1 of a seed.
+
+    Raises:
+        ValueError: the file holds no hand of the model, or a number is outside its
+            range.
+    """
+    drawn = draw_hand(model, seed, NEATNESS if neatness is None else neatness)
+    if hand is None:
+        return drawn
+    found = hand if isinstance(hand, Hand) else load_hand(hand, model)
+    return found if neatness is None else found._replace(neatness=neatness)

@@ -347,7 +347,7 @@ def find_pen(model: Any) -> PenModel | None:
     return load_pen(path)
 
 
-def check_no_strokes(**options: float | None) -> None:
+def check_no_strokes(**options: Any) -> None:
     """Raises a ValueError if an option of strokes is given to a model of images."""
     used = [name for name, value in options.items() if value is not None]
     if used:
