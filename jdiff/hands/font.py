@@ -170,6 +170,7 @@ def _outline(strokes: list[np.ndarray], pen: float, left: float) -> Any:
             units = np.rint(X_HEIGHT * place).astype(int).tolist()
             # Points between its controls are on the curve: a closed spline of TrueType.
             drawn.qCurveTo(*map(tuple, units), None)
+            drawn.closePath()
     return drawn.glyph()
 
 

@@ -213,7 +213,7 @@ def _cut(darkness: np.ndarray, form: sheet.Form) -> Cells:
     spans = np.array(
         [
             [np.ptp(k) for k in np.nonzero(own | blank)]
-            for own, blank in zip(ink, empty[:, None, None])
+            for own, blank in zip(ink, empty, strict=True)
         ]
     )
     crossed = (spans > _CROSSED * np.array([height, width])).all(1) & ~empty

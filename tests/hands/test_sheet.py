@@ -1,0 +1,92 @@
+"""A sheet that is filled, photographed and read."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jdiff import hands, handwriting
+from jdiff.data import DataError
+
+pytest.importorskip("skimage")
+
+# A hook: not the same upside down.
+HOOK = [np.array([[0.0, 1.6], [0.0, 0.0], [0.8, 0.0]])]
+CROSS = [np.array([[-1.6, -1.3], [1.6, 2.1]]), np.array([[-1.6, 2.1], [1.6, -1.3]])]
+
+
+def photograph(characters, form=hands.FULL, dpi=150):
+    """A sheet with ink, on a dark table, in a light that fades to the right."""
+    page = hands.draw_sheet(form, dpi)
+    scale = dpi / 25.4
+    strokes = [scale * s for s in hands.place_on_sheet(form, characters)]
+    ink = handwriting.draw_strokes(strokes, 0.45 * scale, *page.shape)
+    page = np.minimum(page, 255 - 0.8 * ink).astype(np.uint8)
+    height, width = page.shape
+    quad = np.array(
+        [(-80, -70), (-40, height), (width + 99, height + 90), (width, -90)]
+    )
+    image = Image.fromarray(page).transform(
+        (width, height),
+        Image.Transform.QUAD,
+        quad.ravel().tolist(),
+        Image.Resampling.BICUBIC,
+        fillcolor=60,
+    )
+    light = np.linspace(1.0, 0.55, width)
+    noise = np.random.default_rng(0).normal(0.0, 3.0, page.shape)
+    return np.clip(np.asarray(image) * light + noise, 0, 255).astype(np.uint8)
+
+
+def filled(form=hands.FULL, empty=(), crossed=()):
+    return [
+        None if k in empty else CROSS if k in crossed else HOOK
+        for k in range(len(form.chars))
+    ]
+
+
+@pytest.mark.parametrize("form", hands.FORMS, ids=["full", "short"])
+@pytest.mark.parametrize("turns", [0, 1, 2])
+def test_cells_are_found_however_the_photo_is_turned(form, turns):
+    photo = photograph(filled(form, empty=[3, 17], crossed=[5]), form)
+    cells = hands.find_cells(np.rot90(photo, turns))
+    assert cells.form == form
+    np.testing.assert_array_equal(np.flatnonzero(cells.empty), [3, 17])
+    np.testing.assert_array_equal(np.flatnonzero(cells.crossed), [5])
+    # Upright: a hook's foot is wide.
+    window = cells.ink[0]
+    rows = np.flatnonzero(window.any(1))
+    assert window[rows[-3]].sum() > 3 * window[rows[2]].sum()
+
+
+def test_what_is_no_sheet_is_refused_in_one_sentence():
+    photo = photograph(filled())
+    for picture, words in [
+        (photo // 16, "too dark"),
+        (photo[: len(photo) // 2], "four corner marks"),
+        (np.full((400, 300), 200, np.uint8), "got 0"),
+        (photo[:, ::-1], "another page"),
+    ]:
+        with pytest.raises(DataError, match=words):
+            hands.find_cells(picture)
+
+
+def test_strokes_in_cells_come_back_in_the_writers_units():
+    form = hands.FULL
+    # A hook is one stroke.
+    placed = [[stroke] for stroke in hands.place_on_sheet(form, filled())]
+    reading = hands.read_cells(placed, form)
+    assert reading.chars == form.chars and not reading.empty
+    # An x of this writer is a hook, 1.6 times as tall as the sheet's.
+    x = reading.strokes[form.chars.index("x")][0]
+    assert np.ptp(x[:, 1]) == pytest.approx(1.0)
+    assert x[:, 1].min() == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("suffix", [".pdf", ".png"])
+def test_the_sheet_is_a_file_to_print(tmp_path, suffix):
+    path = tmp_path / f"sheet{suffix}"
+    hands.save_sheet(path)
+    begins = {".pdf": b"%PDF", ".png": b"\x89PNG"}[suffix]
+    assert path.read_bytes().startswith(begins)
+    with pytest.raises(ValueError, match="must end in .pdf or .png"):
+        hands.save_sheet(tmp_path / "sheet.gif")
