@@ -143,7 +143,7 @@ def _features(model: models.PenModel, letters: list[Any]) -> str:
 
 
 def _kern(model: models.PenModel, letters: list[Any]) -> np.ndarray:
-    """Returns what a page changes in the gap of each pair, float[C, C], in x-heights."""
+    """Returns what a page adds to the gap of each pair, float[C, C], in x-heights."""
     num = len(letters)
     first, second = np.divmod(np.arange(num * num), num)
     order = np.stack([first, second], 1).ravel()

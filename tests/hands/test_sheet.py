@@ -22,13 +22,10 @@ def photograph(characters, form=hands.FULL, dpi=150):
     ink = handwriting.draw_strokes(strokes, 0.45 * scale, *page.shape)
     page = np.minimum(page, 255 - 0.8 * ink).astype(np.uint8)
     height, width = page.shape
-    quad = np.array(
-        [(-80, -70), (-40, height), (width + 99, height + 90), (width, -90)]
-    )
     image = Image.fromarray(page).transform(
         (width, height),
-        Image.Transform.QUAD,
-        quad.ravel().tolist(),
+        Image.Transform.PERSPECTIVE,
+        (1.15, 0.03, -80, 0.02, 1.16, -60, 2e-5, 3e-5),
         Image.Resampling.BICUBIC,
         fillcolor=60,
     )
