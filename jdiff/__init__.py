@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jdiff import data as data
     from jdiff import evaluation as evaluation
     from jdiff import extensions as extensions
+    from jdiff import hands as hands
     from jdiff import handwriting as handwriting
     from jdiff import images as images
     from jdiff import likelihood as likelihood
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_ROOMS = ["closed_form", "data", "evaluation", "extensions", "handwriting", "images"]
+_ROOMS = ["closed_form", "data", "evaluation", "extensions", "hands", "handwriting"]
+_ROOMS += ["images"]
 _ROOMS += ["likelihood", "models", "networks", "storage"]
 _VERBS = {"fit": "models", "generate": "models", "load_model": "models"}
 _VERBS |= {"write": "writing"}

@@ -71,7 +71,8 @@ def draw_sheet(form: Form = FULL, dpi: float = 300.0) -> np.ndarray:
     from PIL import Image, ImageDraw, ImageFont
 
     scale = dpi / 25.4
-    page = Image.new("L", tuple(round(scale * side) for side in PAGE), 255)
+    width, height = (round(scale * side) for side in PAGE)
+    page = Image.new("L", (width, height), 255)
     draw = ImageDraw.Draw(page)
 
     def square(middle, side, grey):

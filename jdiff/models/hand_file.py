@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jdiff import storage
@@ -29,9 +28,8 @@ _MAX_CODE = 100.0  # of a number of a code, which is about N(0, 1)
 def own_hand(code: Any) -> Hand:
     """Returns the hand of a code float[..., E], as it is: neither neat nor uneven."""
     shape = code.shape[:-1]
-    even = jnp.zeros if isinstance(code, jax.Array) else np.zeros
     neatness = np.full(shape, np.nan, np.float32) if shape else np.nan
-    return Hand(code, neatness, even((*shape, NUM_QUALITIES - 1), "float32"))
+    return Hand(code, neatness, np.zeros((*shape, NUM_QUALITIES - 1), np.float32))
 
 
 def digest_pen(model: PenModel) -> str:

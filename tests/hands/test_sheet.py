@@ -7,8 +7,6 @@ from PIL import Image
 from jdiff import hands, handwriting
 from jdiff.data import DataError
 
-pytest.importorskip("skimage")
-
 # A hook: not the same upside down.
 HOOK = [np.array([[0.0, 1.6], [0.0, 0.0], [0.8, 0.0]])]
 CROSS = [np.array([[-1.6, -1.3], [1.6, 2.1]]), np.array([[-1.6, 2.1], [1.6, -1.3]])]
