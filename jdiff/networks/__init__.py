@@ -10,9 +10,11 @@ from jdiff.networks.affine import AffineDenoiser as AffineDenoiser
 from jdiff.networks.classifier import PatchClassifier as PatchClassifier
 from jdiff.networks.classifier import PlainClassifier as PlainClassifier
 from jdiff.networks.conditioning import Condition as Condition
+from jdiff.networks.conditioning import Conditioning as Conditioning
 from jdiff.networks.conditioning import raw_log_snr as raw_log_snr
 from jdiff.networks.conditioning import sinusoidal as sinusoidal
 from jdiff.networks.dit import DiT as DiT
+from jdiff.networks.dit import DiTBlock as DiTBlock
 from jdiff.networks.dit import make_dit as make_dit
 from jdiff.networks.layers import Conv2D as Conv2D
 from jdiff.networks.layers import convolve as convolve

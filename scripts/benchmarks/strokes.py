@@ -17,9 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from command import header, make_parser, run
 
-from jdiff import data, models, networks, runs, training
-from jdiff.networks.conditioning import Conditioning
-from jdiff.networks.dit import DiTBlock, positions
+import jdiff
+from jdiff import data, models, networks, runs
 from jdiff.recipes import pen as recipe
 from jdiff.recipes import pen_data
 
@@ -40,7 +39,7 @@ def make_convolutions(num_channels: int, num_layers: int) -> hk.Transformed:
     """Returns residual layers of convolutions, ever farther apart, as (init, apply)."""
 
     def network(x_t, log_snr, label):
-        c = Conditioning(NUM_CLASSES, num_channels)(log_snr, label)
+        c = networks.Conditioning(NUM_CLASSES, num_channels)(log_snr, label)
         x = hk.Linear(num_channels)(x_t)
         for k in range(num_layers):
             inside = hk.Conv1D(num_channels, WIDTH, rate=2 ** (k % 4))(modulate(x, c))
@@ -54,12 +53,14 @@ def make_transformer(num_features: int, num_layers: int) -> hk.Transformed:
     """Returns a transformer of groups of points, as (init, apply)."""
 
     def network(x_t, log_snr, label):
-        c = Conditioning(NUM_CLASSES, num_features)(log_snr, label)
+        c = networks.Conditioning(NUM_CLASSES, num_features)(log_snr, label)
         tokens = x_t.reshape(len(x_t), POINTS // GROUP, -1)
         x = hk.Linear(num_features)(tokens)
-        x += positions(1, POINTS // GROUP, num_features)
+        x += hk.get_parameter(
+            "places", x.shape[1:], init=hk.initializers.RandomNormal(0.02)
+        )
         for _ in range(num_layers):
-            x = DiTBlock(4)(x, c)
+            x = networks.DiTBlock(4)(x, c)
         x = hk.Linear(3 * GROUP, w_init=jnp.zeros)(modulate(x, c))
         return x.reshape(x_t.shape)
 
@@ -102,8 +103,8 @@ def fit(network: hk.Transformed, strokes: pen_data.Strokes, minutes: float):
     """Returns the state of training after so many minutes, and the loss."""
     loss = recipe.make_loss(network, recipe.DESCRIPTION)
     optimizer = runs.make_optimizer(RATE)
-    step = training.make_train_step(loss, optimizer, 0.999)
-    epoch = training.make_epoch(step, BATCH, STEPS, recipe.draw_batch)
+    step = jdiff.make_train_step(loss, optimizer, 0.999)
+    epoch = jdiff.make_epoch(step, BATCH, STEPS, recipe.draw_batch)
     num_style = recipe.NUM_CODES + models.NUM_QUALITIES
     condition = networks.Condition(jnp.zeros(1, jnp.int32), jnp.zeros((1, num_style)))
     x = jnp.zeros((1, POINTS, 3))
@@ -112,7 +113,7 @@ def fit(network: hk.Transformed, strokes: pen_data.Strokes, minutes: float):
         jax.random.key(1), (strokes.writers.max() + 1, recipe.NUM_CODES)
     )
     params = dict(params) | {"hands": {"codes": 0.5 * codes}}
-    state = training.init_train_state(jax.random.key(2), params, optimizer)
+    state = jdiff.init_train_state(jax.random.key(2), params, optimizer)
     source = recipe.weigh(strokes)
     compiled = runs.compile_step(epoch, RATE)
     budget = runs.Budget(time.monotonic(), minutes)
