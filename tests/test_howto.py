@@ -55,7 +55,7 @@ def test_a_program_has_at_most_12_lines(program):
     ("mark", "shape"),
     [
         ("model = jdiff.fit(points", (1000, 2)),
-        ("waves", (8, 64, 1)),
+        pytest.param("waves", (8, 64, 1), marks=pytest.mark.slow),
         ("edm_weight", (1000, 2)),
         ("guide_by", (28, 28, 1)),
     ],
@@ -71,6 +71,7 @@ def test_a_letter_is_completed_to_what_is_known():
     assert error[:, :14].mean() < 0.1 < error[:, 14:].mean()
 
 
+@pytest.mark.slow
 def test_digits_and_pictures_are_drawn(tmp_path, monkeypatch):
     from PIL import Image
 

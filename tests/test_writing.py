@@ -172,6 +172,7 @@ def test_a_sentence_is_of_one_hand(model):
         assert np.corrcoef(requested[:, k], hands.mean(1)[:, k])[0, 1] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_long_page_in_bounded_memory(tmp_path):
     """2,000 characters, animation and all."""

@@ -7,6 +7,7 @@ import pytest
 import jdiff
 
 
+@pytest.mark.slow
 def test_a_network_is_fitted_and_draws_images_of_the_labels():
     images = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), np.uint8)
     train = jdiff.data.Dataset(images, np.arange(20) % 10, "0123456789")
