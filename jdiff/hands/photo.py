@@ -209,7 +209,7 @@ def _cut(darkness: np.ndarray, form: sheet.Form) -> Cells:
     strong = windows[windows > 2 * _GUIDES]
     level = np.median(strong) if strong.size else 1.0
     ink = np.stack([_find_ink(window, level) for window in windows])
-    empty = ~ink.any((1, 2))
+    empty = np.array([not own.any() for own in ink])
     spans = np.array(
         [
             [np.ptp(k) for k in np.nonzero(own | blank)]
