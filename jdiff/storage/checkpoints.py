@@ -28,6 +28,7 @@ from jdiff.storage.weights import WeightsError, check_description
 NUM_KEPT = 3  # besides the best
 # Names on disk of what a checkpoint consists of.
 _STATE, _METADATA, _MANIFEST = "state", "facts", "manifest"
+_PATIENCE = 10.0  # seconds, for reads of arrays that nobody waits for any longer
 
 Save = Callable[[int, Any, dict[str, Any]], None]
 
@@ -261,7 +262,7 @@ def _read_newest(directory: str | Path, read: Callable[[Path], Any]) -> Any:
 
 @contextlib.contextmanager
 def _patient_loops() -> Iterator[None]:
-    """A context in which event loops finish what they have begun before they close.
+    """A context in which event loops close when what they have begun is finished.
 
     Where one array cannot be read, orbax raises that error and closes its loop while
     others are being read. Each of these would print a traceback, and so would each
@@ -275,8 +276,8 @@ def _patient_loops() -> Iterator[None]:
         close = loop.close
 
         def close_when_done() -> None:
-            while begun := asyncio.all_tasks(loop):
-                loop.run_until_complete(asyncio.wait(begun))
+            if begun := asyncio.all_tasks(loop):
+                loop.run_until_complete(asyncio.wait(begun, timeout=_PATIENCE))
             close()
 
         loop.close = close_when_done  # type: ignore[method-assign]

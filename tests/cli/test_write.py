@@ -36,6 +36,14 @@ def write(*argv, text=TEXT):
     main(["write", text, "--model", "latent", *TWO_STEPS, *argv])
 
 
+def fails(capsys, folder, *argv, text=TEXT):
+    """Runs a wrong command, which leaves nothing; returns its one sentence."""
+    with pytest.raises(SystemExit) as error:
+        write(*argv, text=text)
+    assert error.value.code == 2 and not list(folder.iterdir())
+    return capsys.readouterr().err.strip().splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("argv", "names"),
     [
@@ -163,23 +171,17 @@ def test_bad_options_are_found_before_there_are_glyphs(
     folder, capsys, monkeypatch, argv, says
 ):
     monkeypatch.setattr(models, "generate_batches", None)
-    fails(capsys, folder, says, *argv)
-
-
-def fails(capsys, folder, says, *argv, text=TEXT):
-    with pytest.raises(SystemExit) as error:
-        write(*argv, text=text)
-    assert error.value.code == 2 and not list(folder.iterdir())
-    assert says in capsys.readouterr().err.strip().splitlines()[-1]
+    assert says in fails(capsys, folder, *argv)
 
 
 def test_a_text_too_long_is_found_before_there_are_glyphs(folder, capsys):
-    says = "at most 10000 characters, got 10001"
-    fails(capsys, folder, says, "--width", "500", text="a " * 5000 + "b")
+    sentence = fails(capsys, folder, "--width", "500", text="a " * 5000 + "b")
+    assert "at most 10000 characters, got 10001" in sentence
 
 
 def test_the_page_of_one_word_too_many_leaves_nothing(folder, capsys):
-    fails(capsys, folder, "too narrow for the word 'ghij'", "--width", "110")
+    sentence = fails(capsys, folder, "--width", "110")
+    assert "too narrow for the word 'ghij'" in sentence
 
 
 def test_where_one_file_fails_there_is_none(folder, capsys, monkeypatch):
@@ -187,4 +189,4 @@ def test_where_one_file_fails_there_is_none(folder, capsys, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr("jdiff.handwriting.formats.save_animation", fail)
-    fails(capsys, folder, "no space left")
+    assert "no space left" in fails(capsys, folder)

@@ -124,32 +124,23 @@ def test_array_in_any_memory_order_comes_back(path):
     np.testing.assert_array_equal(loaded["net"]["v"], matrix[:, ::2])
 
 
-@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.2, 0.5, 0.9, 0.999])
-def test_truncated_weights_are_refused(path, whole, fraction):
-    path.write_bytes(whole[: int(fraction * len(whole))])
-    refused(path)
+@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 0.01, 0.2, 0.5, 0.9, 0.999, -1])
+def test_weights_cut_anywhere_are_refused(path, whole, size):
+    """After so many bytes, or that fraction of all."""
+    path.write_bytes(whole[: int(size * len(whole)) if 0 < size < 1 else size])
+    assert "must be a whole safetensors file" in refused(path)
 
 
-@pytest.mark.parametrize("num_bytes", [1, 7, 8, 9])
-def test_weights_truncated_in_or_after_the_length_of_the_header_are_refused(
-    path, whole, num_bytes
-):
-    path.write_bytes(whole[:num_bytes])
-    refused(path)
-
-
-def test_weights_without_their_last_byte_or_with_one_more_are_refused(path, whole):
-    path.write_bytes(whole[:-1])
-    refused(path)
+def test_weights_with_one_byte_more_are_refused(path, whole):
     path.write_bytes(whole + b"\0")
-    refused(path)
+    assert "must be a whole safetensors file" in refused(path)
 
 
 @given(st.binary(max_size=200))
 def test_bytes_that_are_not_weights_are_refused(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     path.write_bytes(content)
-    refused(path)
+    assert "must be a whole safetensors file" in refused(path)
 
 
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=5))
@@ -157,7 +148,7 @@ def test_well_formed_json_that_is_no_header_is_refused(tmp_path_factory, header)
     path = tmp_path_factory.mktemp("weights") / "weights.safetensors"
     content = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(content)) + content)
-    refused(path)
+    assert "must be a whole safetensors file" in refused(path)
 
 
 class Payload:
@@ -181,9 +172,8 @@ def test_a_pickle_is_refused_and_never_executed(tmp_path, path):
 
 
 def test_missing_file_and_folder_are_refused(tmp_path):
-    refused(tmp_path / "none.safetensors")
-    refused(tmp_path / "none" / "none.safetensors")
-    refused(tmp_path)
+    for missing in ("none.safetensors", "none/none.safetensors", ""):
+        assert "must be a file" in refused(tmp_path / missing)
 
 
 @pytest.mark.parametrize(
