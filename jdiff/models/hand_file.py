@@ -58,6 +58,10 @@ def load_hand(path: str | Path, model: PenModel) -> Hand:
     Raises:
         WeightsError: the file is missing, damaged, no hand, or one of another model.
     """
+    if Path(path).suffix != ".hand":
+        raise storage.WeightsError(
+            f"a hand must be a .hand file of `jdiff hand learn`, got {path}."
+        )
     params, description = storage.load_weights(path)
     if description.get("model") != _KIND:
         raise storage.WeightsError(f"{path} must hold a hand, got other weights.")

@@ -225,48 +225,38 @@ def _draw_batch(key, index, labels, hand, tables, plan):
     model, solver, num_draws, with_path = plan
     null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan)
 
-    def denoiser(weights, condition):
-        return sampling.make_denoiser(
-            model.apply, weights, schedule, model.prediction, condition, clip=None
-        )
-
-    def begin(key, label, hand):
-        """Returns the key of the noise of a draw, and its condition."""
+    def draw(key, label, hand, weights, solver, times, guidance):
         key_style, key_x = jax.random.split(key)
         if hand.unevenness is None:
             # Nobody's letters are all alike: the less neat, the less even.
             uneven = jax.random.normal(key_style, (NUM_QUALITIES - 1,))
             hand = hand._replace(unevenness=(1.0 - hand.neatness) * uneven)
-        return key_x, Condition(label, stroke_style(hand))
 
-    def draw(key, label, hand):
-        key_x, condition = begin(key, label, hand)
-        denoise = denoiser(network, condition)
+        def denoiser(condition):
+            return sampling.make_denoiser(
+                model.apply, weights, schedule, model.prediction, condition, clip=None
+            )
+
+        denoise = denoiser(Condition(label, stroke_style(hand)))
         if guidance is not None:
             no_label = jnp.full_like(label, model.num_classes)
-            unconditional = denoiser(network, Condition(no_label, null))
-            denoise = guide(denoise, unconditional, guidance)
+            denoise = guide(denoise, denoiser(Condition(no_label, null)), guidance)
         return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
 
-    def look(key, label, hand):
-        """Returns what becomes of a draw, as the distilled network sees it."""
-        key_x, condition = begin(key, label, hand)
-        ends = jnp.stack([times[0], jnp.zeros_like(times[0])])
-        denoise = denoiser(scout, condition)
-        return sampling.sample(key_x, denoise, consistency(schedule), ends, SHAPE)
-
-    def best_of(draws, label):
-        return jnp.argmax(jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label])
+    whole = network, solver, times, guidance
+    # What becomes of a draw, as the distilled network sees it.
+    ends = jnp.stack([times[0], jnp.zeros_like(times[0])])
+    glance = whole if scout is None else (scout, consistency, ends, None)
 
     def one(index, label, hand):
         keys = jax.random.split(jax.random.fold_in(key, index), num_draws)
-        several = jax.vmap(draw if scout is None else look, (0, None, None))
-        draws = several(keys, label, hand)
-        best = best_of(draws, label)
+        draws = jax.vmap(lambda key: draw(key, label, hand, *glance))(keys)
+        read = jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label]
+        best = jnp.argmax(read)
         if scout is None:
             chosen = jax.tree.map(lambda leaf: leaf[best], draws)
         else:
-            chosen = draw(keys[best], label, hand)
+            chosen = draw(keys[best], label, hand, *whole)
         return chosen if with_path else chosen._replace(path=chosen.path[:0])
 
     return jax.vmap(one)(index, labels, hand)

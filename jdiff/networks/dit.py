@@ -29,8 +29,7 @@ class DiTBlock(hk.Module):
 
     def __call__(self, x: jax.Array, condition: jax.Array) -> jax.Array:
         batch, num_tokens, width = x.shape
-        zeros = hk.initializers.Constant(0.0)
-        film = hk.Linear(6 * width, w_init=zeros)(condition)[:, None]
+        film = hk.Linear(6 * width, w_init=jnp.zeros)(condition)[:, None]
         a_1, b_1, g_1, a_2, b_2, g_2 = jnp.split(film, 6, axis=-1)
         normed = hk.LayerNorm(-1, False, False)(x) * (1.0 + a_1) + b_1
         qkv = hk.Linear(3 * width)(normed)
@@ -72,17 +71,16 @@ class DiT(hk.Module):
                 f"height and width must be divisible by {p}, got {height} x {width}."
             )
         rows, columns = height // p, width // p
-        zeros = hk.initializers.Constant(0.0)
         c = Conditioning(self.num_classes, self.num_features)(log_snr, label)
         x = x_t.reshape(batch, rows, p, columns, p, channels).swapaxes(2, 3)
         x = hk.Linear(self.num_features)(x.reshape(batch, rows * columns, -1))
         x = x + positions(rows, columns, self.num_features)[None]
         for _ in range(self.num_layers):
             x = DiTBlock(self.num_heads)(x, c)
-        film = hk.Linear(2 * self.num_features, w_init=zeros)(c)[:, None]
+        film = hk.Linear(2 * self.num_features, w_init=jnp.zeros)(c)[:, None]
         scale, shift = jnp.split(film, 2, axis=-1)
         x = hk.LayerNorm(-1, False, False)(x) * (1.0 + scale) + shift
-        x = hk.Linear(p * p * channels, w_init=zeros)(x)
+        x = hk.Linear(p * p * channels, w_init=jnp.zeros)(x)
         x = x.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3)
         return x.reshape(x_t.shape)
 
