@@ -27,6 +27,8 @@ class Log(NamedTuple):
 
 def save_arguments(out: Path, arguments: dict[str, Any]) -> None:
     """Writes the arguments that `read_arguments` returns to a run that goes on."""
+    # Who came later would find a run in the folder where the first has just begun it.
+    processes.meet()
     if not processes.is_first():
         return
     out.mkdir(parents=True, exist_ok=True)

@@ -109,6 +109,11 @@ def exit_with(reason: str) -> None:
     os._exit(2)
 
 
+def meet() -> None:
+    """Waits until every process has come here."""
+    multihost_utils.sync_global_devices("meet")
+
+
 def is_first() -> bool:
     """Whether it is for this process to write files and to speak."""
     return jax.process_index() == 0
