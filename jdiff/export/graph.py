@@ -3,6 +3,9 @@
 The function is written for one example; the graph has a batch axis. JAX traces it, and
 each primitive of the trace becomes a node or two. What is known beforehand is computed
 beforehand. The primitives here are those of perceptrons; another one raises.
+
+jax2onnx would do this, too, but it needs an older orbax than `[train]` has, and brings
+two more libraries of networks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
