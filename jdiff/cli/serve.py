@@ -6,36 +6,11 @@ it. The package does not carry it: ONNX Runtime alone would be megabytes, for fe
 
 import argparse
 import functools
-import http.server
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from jdiff.cli import export
-
-
-class _Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, and the files of a model from another."""
-
-    model: Path | None = None
-    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
-        ".mjs": "text/javascript"
-    }
-
-    def translate_path(self, path: str) -> str:
-        """Returns the file of a path; names with `model.` first are the model's."""
-        found = super().translate_path(path)
-        if self.model and Path(found).name.startswith("model."):
-            return str(self.model / Path(found).name)
-        return found
-
-    def end_headers(self) -> None:
-        """Sends the headers; a page that was built again is loaded again."""
-        self.send_header("Cache-Control", "no-cache")
-        super().end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Says nothing."""
 
 
 def add_command(commands: Any) -> None:
@@ -57,6 +32,8 @@ def run(args: argparse.Namespace) -> None:
         ValueError: there is no page, the port is none, or the weights are of no pen.
         OSError: the port is taken.
     """
+    import http.server
+
     from jdiff import models, storage
 
     if not 0 <= args.port < 2**16:
@@ -67,17 +44,41 @@ def run(args: argparse.Namespace) -> None:
             f"the page must be built by scripts/build_site.py, got none in {site}."
         )
     with tempfile.TemporaryDirectory() as folder:
-        handler: Any = type("Handler", (_Handler,), {})
         if args.weights is not None:
             if models.find_pen(args.weights) is None:
                 raise ValueError(
                     f"the weights must be of pen strokes, got {args.weights}."
                 )
             export.write(args.weights, Path(folder) / "model.onnx")
-            handler.model = Path(folder)
-        served = functools.partial(handler, directory=str(site))
+        handler = _make_handler(site, Path(folder) if args.weights else site)
         with http.server.ThreadingHTTPServer(
-            ("127.0.0.1", args.port), served
+            ("127.0.0.1", args.port), handler
         ) as server:
             print(f"http://127.0.0.1:{server.server_port}/", flush=True)
             server.serve_forever()
+
+
+def _make_handler(site: Path, model: Path) -> Any:
+    """Returns what serves a folder, and the files of a model from another."""
+    import http.server
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
+            ".mjs": "text/javascript"
+        }
+
+        def translate_path(self, path: str) -> str:
+            """Returns the file of a path; names with `model.` first are the model's."""
+            found = super().translate_path(path)
+            name = Path(found).name
+            return str(model / name) if name.startswith("model.") else found
+
+        def end_headers(self) -> None:
+            """Sends the headers; a page that was built again is loaded again."""
+            self.send_header("Cache-Control", "no-cache")
+            super().end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Says nothing."""
+
+    return functools.partial(Handler, directory=str(site))

@@ -222,41 +222,55 @@ def _batches(key, labels, hands, tables, plan, batch_size):
 @functools.partial(jax.jit, static_argnames="plan")
 def _draw_batch(key, index, labels, hand, tables, plan):
     network, scout, params, schedule, times, guidance = tables
-    model, solver, num_draws, with_path = plan
-    null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan)
-
-    def draw(key, label, hand, weights, solver, times, guidance):
-        key_style, key_x = jax.random.split(key)
-        if hand.unevenness is None:
-            # Nobody's letters are all alike: the less neat, the less even.
-            uneven = jax.random.normal(key_style, (NUM_QUALITIES - 1,))
-            hand = hand._replace(unevenness=(1.0 - hand.neatness) * uneven)
-
-        def denoiser(condition):
-            return sampling.make_denoiser(
-                model.apply, weights, schedule, model.prediction, condition, clip=None
-            )
-
-        denoise = denoiser(Condition(label, stroke_style(hand)))
-        if guidance is not None:
-            no_label = jnp.full_like(label, model.num_classes)
-            denoise = guide(denoise, denoiser(Condition(no_label, null)), guidance)
-        return sampling.sample(key_x, denoise, solver(schedule), times, SHAPE)
-
-    whole = network, solver, times, guidance
-    # What becomes of a draw, as the distilled network sees it.
-    ends = jnp.stack([times[0], jnp.zeros_like(times[0])])
-    glance = whole if scout is None else (scout, consistency, ends, None)
+    model, make_solver, num_draws, with_path = plan
+    solver = make_solver(schedule)
+    apply = jax.jit(model.apply)  # traced once, for all its uses
+    null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan, jnp.float32)
 
     def one(index, label, hand):
+        def denoiser(weights, guidance, hand):
+            def conditioned(*given):
+                return sampling.make_denoiser(
+                    apply, weights, schedule, model.prediction, Condition(*given)
+                )
+
+            denoise = conditioned(label, stroke_style(hand))
+            if guidance is None:
+                return denoise
+            no_label = jnp.full_like(label, model.num_classes)
+            return guide(denoise, conditioned(no_label, null), guidance)
+
+        def begin(key):
+            """Returns a draw's key, noise and hand."""
+            key_style, key = jax.random.split(key)
+            x_T = solver.prior(jax.random.split(key)[0], SHAPE, times[0])
+            if hand.unevenness is not None:
+                return key, x_T, hand
+            # Nobody's letters are all alike: the less neat, the less even.
+            uneven = jax.random.normal(key_style, (NUM_QUALITIES - 1,))
+            return key, x_T, hand._replace(unevenness=(1.0 - hand.neatness) * uneven)
+
+        def finish(key, x_T, hand):
+            denoise = denoiser(network, guidance, hand)
+            return sampling.sample(key, denoise, solver, times, SHAPE, x_T)
+
+        def glance(key, x_T, hand):
+            """Returns what becomes of a draw, as the distilled network sees it."""
+            return denoiser(scout, None, hand)(x_T, times[0])
+
+        def choose(x_0):
+            read = jax.nn.log_softmax(model.judge(params, x_0))[:, label]
+            return jnp.argmax(read)
+
         keys = jax.random.split(jax.random.fold_in(key, index), num_draws)
-        draws = jax.vmap(lambda key: draw(key, label, hand, *glance))(keys)
-        read = jax.nn.log_softmax(model.judge(params, draws.x_0))[:, label]
-        best = jnp.argmax(read)
+        draws = jax.vmap(begin)(keys)
         if scout is None:
-            chosen = jax.tree.map(lambda leaf: leaf[best], draws)
+            drawn = jax.vmap(finish)(*draws)
+            best = choose(drawn.x_0)
+            chosen = jax.tree.map(lambda leaf: leaf[best], drawn)
         else:
-            chosen = draw(keys[best], label, hand, *whole)
+            best = choose(jax.vmap(glance)(*draws))
+            chosen = finish(*jax.tree.map(lambda leaf: leaf[best], draws))
         return chosen if with_path else chosen._replace(path=chosen.path[:0])
 
     return jax.vmap(one)(index, labels, hand)
