@@ -101,6 +101,11 @@ def check_step(schedule: Any, t: jax.typing.ArrayLike) -> None:
     last = len(schedule.alpha) - 1
     message = f"t must be an int in [0, {last}], got {{}}."
     if isinstance(t, jax.core.Tracer):
+        if isinstance(schedule.alpha, np.ndarray):
+            raise ValueError(
+                "schedule must hold JAX arrays inside jit, got NumPy's: "
+                "wrap each table in jax.numpy.asarray, or take from_sigmas."
+            )
         _check_traced((0 <= t) & (t <= last), message, t)
         return
     t = np.asarray(t)

@@ -350,6 +350,15 @@ def test_log_snr_is_infinite_where_there_is_only_signal_or_only_noise():
     assert jdiff.log_snr(schedule, 10) == -math.inf
 
 
+def test_numpy_tables_serve_outside_jit_and_are_refused_inside():
+    tables = [np.asarray(table) for table in jdiff.flow_schedule(10)]
+    schedule, x = jdiff.Schedule(*tables), jnp.ones(3)
+    noised = functools.partial(jdiff.q_sample, schedule, x, eps=2 * x)
+    np.testing.assert_allclose(noised(t=5), 1.5 * x)
+    with pytest.raises(ValueError, match="must hold JAX arrays inside jit"):
+        jax.jit(lambda t: noised(t=t))(5)
+
+
 @given(st.data())
 def test_timesteps_descend_strictly_from_the_last_step_to_data(data):
     last = data.draw(st.integers(1, 1000))

@@ -44,7 +44,7 @@ def fit(
         raise ValueError(f"labels must be {len(x)}, one of each, got {len(index)}.")
     if not 0 < minutes < math.inf:
         raise ValueError(f"minutes must be > 0, got {minutes}.")
-    data = training.Batch(jnp.asarray(x), jnp.zeros(len(x), int) + jnp.asarray(index))
+    data = training.Batch(jnp.asarray(x), jnp.resize(index, (len(x),)))
     key_params, key_state = jax.random.split(jax.random.key(seed))
     num_levels = 2 if all(size % 4 == 0 for size in x.shape[1:-1]) else 1
     make, sizes, num_steps = {
@@ -55,10 +55,8 @@ def fit(
     network = network or make(len(classes), *sizes)
     schedule = schedules.cosine_schedule(1000)
     params = init_params(key_params, network, x.shape[1:])
-    dropout = LABEL_DROPOUT if classes else 0.0
-    loss_fn = losses.make_diffusion_loss(
-        network.apply, schedule, diffusion.PREDICT_V, len(classes), dropout
-    )
+    path, dropout = (schedule, diffusion.PREDICT_V), LABEL_DROPOUT * bool(classes)
+    loss_fn = losses.make_diffusion_loss(network.apply, *path, len(classes), dropout)
     optimizer = optax.inject_hyperparams(optax.adam)(LEARNING_RATE, b2=0.99)
     train_step = training.make_train_step(loss_fn, optimizer, EMA_DECAY)
     epoch = training.make_epoch(train_step, BATCH_SIZE >> x.ndim - 2, num_steps)
@@ -79,7 +77,7 @@ def fit(
             raise ValueError("the loss is not finite: x may hold extreme values.")
         progress = (time.monotonic() - began) / 60 / minutes
     params, decode = state.ema_params | scale, _restore if scale else None
-    facts = network.apply, params, schedule, diffusion.PREDICT_V, classes, x.shape[1:]
+    facts = network.apply, params, *path, classes, x.shape[1:]
     return Model(*facts, decode=decode, guidance=1.0)
 
 

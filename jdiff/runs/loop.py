@@ -19,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from jdiff import images, storage
+from jdiff.checks import checked
 from jdiff.runs import devices, log, processes
 from jdiff.runs.feed import Feed
 from jdiff.training import TrainState
@@ -182,7 +183,10 @@ def train(
             )
             if is_over or share >= 1.0:
                 break
-            state, metrics = step(state, np.float32(share), feed.next_data())
+            data = feed.next_data()
+            if done == 0 and isinstance(step, jax.stages.Wrapped):
+                _check_first(step, state, data)
+            state, metrics = step(state, np.float32(share), data)
             done += metrics["loss"].size
             recent.append(metrics)
             if done // STEPS_PER_LOG == counted // STEPS_PER_LOG:
@@ -201,6 +205,14 @@ def train(
         log.fetch(recent, done)
         save(state, Progress(seconds, loss, feed.position()))
     return state
+
+
+def _check_first(step: Step, state: TrainState, data: Any) -> None:
+    """Raises if the loss of the first step is made of values that `checked` refuses.
+
+    The step itself is taken by the program that takes all others, bit for bit.
+    """
+    checked(lambda *args: step(*args)[1]["loss"])(state, np.float32(0), data)
 
 
 def run(

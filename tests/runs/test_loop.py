@@ -78,6 +78,28 @@ def test_an_optimizer_moves_at_the_rate_of_the_moment():
         assert float(state.params["w"]) == pytest.approx(-moved, abs=1e-6)
 
 
+def test_the_first_step_checks_what_compiled_programs_do_not():
+    schedule = jdiff.flow_schedule(10)
+
+    def loss(params, key, batch):
+        noised = jdiff.q_sample(schedule, batch.x, batch.label, batch.x)
+        loss = jnp.mean(params["w"] * noised)
+        return loss, {"loss": loss}
+
+    train_step = jdiff.make_train_step(loss, runs.make_optimizer(1.0), 0.9)
+    step = runs.compile_step(train_step, 0.1)
+
+    def train(t, state):
+        batch = jdiff.Batch(jnp.ones(3), jnp.int32(t))
+        return runs.train(state, step, runs.Feed(lambda: batch, 1), steps(3))
+
+    assert int(train(10, init_state()).step) == 3
+    with pytest.raises(ValueError, match=r"t must be an int in \[0, 10\], got 11"):
+        train(11, init_state())
+    # A run that goes on has been checked before.
+    assert int(train(11, init_state(1)).step) == 3
+
+
 def test_a_budget_of_steps_is_spent_exactly():
     step, seen = counting()
     state = runs.train(init_state(), step, FEED, steps(7))
