@@ -22,7 +22,7 @@ _MAX_SIGNAL = 0.1  # alpha_T / sigma_T from which samples are visibly off
 _is_checking = jax.make_user_context(default_value=False)
 
 
-def checked(function: Callable) -> Callable:
+def checked(function: Callable, indices: bool = True) -> Callable:
     """Returns the function, compiled, with checks of the values that jit traces.
 
     Steps outside [0, T], grids that do not descend, tables that do not begin with data,
@@ -34,6 +34,7 @@ def checked(function: Callable) -> Callable:
 
     Args:
         function: one that jit could compile.
+        indices: whether any other index is checked; some programs clamp theirs.
 
     Raises:
         checkify.JaxRuntimeError: a ValueError; when the result is called.
@@ -47,7 +48,8 @@ def checked(function: Callable) -> Callable:
     Traceback (most recent call last):
     jax._src.checkify.JaxRuntimeError: t must be an int in [0, 10], got -1...
     """
-    errors = checkify.user_checks | checkify.index_checks
+    both = checkify.user_checks | checkify.index_checks
+    errors = both if indices else checkify.user_checks
     compiled = jax.jit(checkify.checkify(function, errors=errors))
 
     @functools.wraps(function)

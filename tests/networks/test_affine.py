@@ -35,6 +35,7 @@ def make_normals():
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *normals)
 
 
+@pytest.mark.slow
 def test_training_converges_to_the_posterior_mean():
     normals = make_normals()
     steps = jnp.array(STEPS)

@@ -51,6 +51,7 @@ def test_a_student_learns_to_see_the_end_of_paths(stopped):
     assert all(np.isfinite(leaf).all() for leaf in weights.values())
 
 
+@pytest.mark.slow
 def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
     out = tmp_path / "run"
     options = ["--paths", 1, "--updates", 2, "--teacher-steps", 2, "--batch-size", 8]
@@ -71,6 +72,7 @@ def test_a_model_of_latents_is_distilled_in_all_its_styles(tmp_path):
     assert np.isfinite(batch.x_0).all()
 
 
+@pytest.mark.slow
 def test_a_model_of_strokes_keeps_its_teacher(tmp_path):
     out = tmp_path / "run"
     options = ["--paths", 1, "--updates", 2, "--teacher-steps", 2, "--batch-size", 8]

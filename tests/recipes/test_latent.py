@@ -73,9 +73,8 @@ def test_an_autoencoder_alone_is_no_model(trained):
         jdiff.load_model(trained / "vae_mlp")
 
 
-@pytest.mark.parametrize(
-    "recipe", [pytest.param("autoencoder", marks=pytest.mark.slow), "latent"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["autoencoder", "latent"])
 def test_a_run_goes_on_bit_for_bit(trained, data, tmp_path, recipe):
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     argv = [recipe, "--data", data, "--batch-size", 8, "--steps", 512]
