@@ -155,9 +155,18 @@ def measure_evenness(
 def cross_read(
     arrays: np.ndarray, labels: np.ndarray, writers: np.ndarray, num_steps: int
 ) -> np.ndarray:
-    """Returns log-probabilities of the labels, float[N], by judges of other writers."""
-    random = np.random.default_rng(0)
-    half = random.permutation(writers.max() + 1)[writers] % 2
+    """Returns log-probabilities of the labels, float[N], by judges of other writers.
+
+    Raises:
+        ValueError: there are no other writers.
+    """
+    people, index = np.unique(writers, return_inverse=True)
+    if len(people) < 2:
+        raise ValueError(
+            "data must hold two writers, so that judges read others than they "
+            "learned from, got one."
+        )
+    half = np.random.default_rng(0).permutation(len(people))[index] % 2
     legibility = np.zeros(len(labels), np.float32)
     for side in (0, 1):
         judge, params = fit_judge(

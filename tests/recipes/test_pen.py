@@ -69,6 +69,25 @@ def test_a_run_leaves_weights_that_write(path, tmp_path):
     assert json.loads((out / "arguments.json").read_text())["num_layers"] == 1
 
 
+def test_one_writer_alone_is_refused(path, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        argv = ["--data", str(path), "--hold-back", "0", "2"]
+        main(["train", "pen", *argv, "--out", str(tmp_path / "run")])
+    assert "data must hold two writers" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("writers", [(0, 1), (0, 2), (1, 2)])
+def test_two_writers_are_judged_each_by_the_other(path, writers):
+    everyone = read_pen(path)
+    known = jdiff.data.select_pen(everyone, np.isin(everyone.writers, writers))
+    strokes = pen_data.encode(known)
+    read = pen_data.cross_read(
+        strokes.arrays, strokes.labels, strokes.writers, num_steps=2
+    )
+    assert np.all(read < 0)
+
+
 def test_a_crossed_out_letter_is_left_out(path):
     data = read_pen(path)
     scribble = [np.random.default_rng(0).uniform(0, 1, (400, 2))]
