@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jdiff import likelihood as likelihood
     from jdiff import models as models
     from jdiff import networks as networks
+    from jdiff import plots as plots
     from jdiff import storage as storage
     from jdiff.core import *  # noqa: F403
     from jdiff.models import load_model as load_model
@@ -30,8 +31,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = ["closed_form", "data", "evaluation", "extensions", "hands", "handwriting"]
-_ROOMS += ["images"]
-_ROOMS += ["likelihood", "models", "networks", "storage"]
+_ROOMS += ["images", "likelihood", "models", "networks", "plots", "storage"]
 _VERBS = {"fit": "models", "generate": "models", "load_model": "models"}
 _VERBS |= {"write": "writing"}
 
