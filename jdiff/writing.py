@@ -42,8 +42,10 @@ SHEAR_OF_SLANT = 0.1
 STRETCH_OF_WIDTH = 1.07
 CALM_OF_ROUNDNESS = 0.3
 
-# More frames than this make an animation larger, not smoother.
-MAX_FRAMES = 41
+# More frames than this make an animation larger, hardly smoother.
+NUM_FRAMES = 41
+# Of all glyphs of an animation, which are kept until it is written.
+MAX_STATES = 10_000 * NUM_FRAMES
 
 
 def write(
@@ -71,6 +73,7 @@ def write(
     draws: int | None = None,
     hand: str | Path | models.Hand | None = None,
     animate: bool = False,
+    frames: int = NUM_FRAMES,
     progress: Callable[[Iterable[Sample], int], Iterable[Sample]] | None = None,
 ) -> Page:
     r"""Returns a text as a page of handwriting.
@@ -114,6 +117,8 @@ def write(
         hand: who writes: a .hand file of `jdiff hand learn`, or a `models.Hand`, in
             place of the one that style_seed chooses.
         animate: whether the page keeps the path out of noise as frames.
+        frames: of the animation, >= 2, evenly spaced; at most one for each step, and
+            the last. Times the length of the text at most 410,000.
         progress: (batches, number of glyphs) -> the same batches; shows how far it is.
 
     Raises:
@@ -141,12 +146,18 @@ def write(
     sampling |= {"guidance": guidance, "solver": solver, "grid": grid}
     sampling |= {"with_path": animate}
     show = progress or (lambda batches, num: batches)
+    shown = min(frames, steps + 1)
+    if frames < 2 or animate and shown * len(text) > MAX_STATES:
+        raise ValueError(
+            f"frames must be >= 2, and at most {MAX_STATES:,} letters in all of them, "
+            f"got {frames} for {len(text):,} characters."
+        )
     if pen is not None:
         if hand is not None and style_seed is not None:
             raise ValueError(f"a hand has its own style, got style_seed {style_seed}.")
         writer = models.find_hand(pen, hand, hand_seed, neatness)
         sampling |= {"num_draws": models.NUM_DRAWS if draws is None else draws}
-        return _write_strokes(text, pen, writer, given, sampling, show, layout)
+        return _write_strokes(text, pen, writer, given, sampling, frames, show, layout)
     models.check_no_strokes(neatness=neatness, draws=draws, hand=hand)
     if not isinstance(model, models.Model):
         name = models.suit_steps(
@@ -156,7 +167,7 @@ def write(
     if not model.has_style:
         _check_no_style(given, style_seed)
     style = chosen if model.has_style else None
-    return _write_glyphs(text, model, style, sampling, show, layout)
+    return _write_glyphs(text, model, style, sampling, frames, show, layout)
 
 
 def _write_glyphs(
@@ -164,6 +175,7 @@ def _write_glyphs(
     model: models.Model,
     style: np.ndarray | None,
     sampling: dict[str, Any],
+    num_frames: int,
     show: Callable[[Iterable[Sample], int], Iterable[Sample]],
     layout: dict[str, Any],
 ) -> Page:
@@ -172,7 +184,7 @@ def _write_glyphs(
     batches = models.generate_batches(
         model=model, labels=labels, style=style, **sampling
     )
-    frames, times = _frames(model.schedule, sampling)
+    frames, times = _frames(model.schedule, sampling, num_frames)
     drawn, states = [], []
     for batch in show(batches, len(labels)):
         drawn.append(images.to_uint8(np.asarray(batch.x_0)[..., 0]))
@@ -193,6 +205,7 @@ def _write_strokes(
     hand: models.Hand,
     style: tuple[float | None, ...],
     sampling: dict[str, Any],
+    num_frames: int,
     show: Callable[[Iterable[Sample], int], Iterable[Sample]],
     layout: dict[str, Any],
 ) -> Page:
@@ -231,18 +244,18 @@ def _write_strokes(
     placed = handwriting.set_strokes(text, glyphs, gaps=gaps, **layout)
     if not sampling["with_path"]:
         return handwriting.stroke_page(placed, glyphs)
-    frames, times = _frames(model.schedule, sampling)
+    frames, times = _frames(model.schedule, sampling, num_frames)
     paths = np.concatenate([batch.path[:, frames] for batch in samples])
     path = [join(list(map(decode, states, arrays))) for states in paths.swapaxes(0, 1)]
     return handwriting.stroke_page(placed, glyphs, path, times)
 
 
 def _frames(
-    schedule: Schedule, sampling: dict[str, Any]
+    schedule: Schedule, sampling: dict[str, Any], num_frames: int
 ) -> tuple[np.ndarray, list[int]]:
     """Returns which states of a path an animation shows, int[F], and their steps."""
     num_steps = sampling["num_steps"]
-    frames = np.unique(np.linspace(0, num_steps, MAX_FRAMES).round().astype(int))
+    frames = np.unique(np.linspace(0, num_steps, num_frames).round().astype(int))
     times = np.asarray(sampling["grid"](schedule, num_steps))
     return frames, times[frames].tolist()
 

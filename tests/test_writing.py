@@ -58,6 +58,23 @@ def test_a_page_is_an_array_and_its_animation_ends_with_it(model):
     np.testing.assert_array_equal(still.image, page.image)
 
 
+@pytest.mark.parametrize(
+    ("frames", "shown"), [(2, [0, 6]), (3, [0, 3, 6]), (99, range(7))]
+)
+def test_frames_are_evenly_spaced_states_of_the_path(model, frames, shown):
+    page = jdiff.write("hi", model, steps=6, animate=True, frames=frames)
+    times = np.asarray(jdiff.karras_timesteps(model.schedule, 6))
+    assert list(page.steps) == [times[k] for k in shown]
+    assert len(list(page.frames())) == len(shown)
+
+
+@pytest.mark.parametrize(("length", "frames"), [(2, 1), (5000, 100)])
+def test_frames_that_are_too_few_or_too_many_are_refused(length, frames):
+    with pytest.raises(ValueError, match="frames must be >= 2, and at most 410,000"):
+        text = length // 2 * "a "
+        jdiff.write(text, width=900, steps=200, animate=True, frames=frames)
+
+
 def hill(model, **style):
     """Ink of a short page."""
     return 255 - jdiff.write("Hill", model, seed=5, **style).image

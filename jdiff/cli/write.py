@@ -21,7 +21,7 @@ ALIGNMENTS = {
 
 # Of `jdiff.write`, each an option of the same name; None leaves it at its default.
 _ARGUMENTS = ["slant", "weight", "letter_width", "roundness", "style_seed"]
-_ARGUMENTS += ["seed", "steps", "neatness", "draws", "hand"]
+_ARGUMENTS += ["seed", "steps", "frames", "neatness", "draws", "hand"]
 _ARGUMENTS += ["width", "height", "size", "margin", "jitter", "pen_width"]
 
 
@@ -35,6 +35,7 @@ def add_command(commands: Any) -> None:
     add("text", help=r"what to write; \n begins a new line")
     add("--out", type=Path, help="F.png and F.gif; or one F.apng, F.webp, F.svg")
     add("--no-gif", action="store_true", help="the finished page, no animation")
+    add("--frames", type=int, help="of the animation, >= 2; by default up to 41")
     add("--no-counter", action="store_true", help="no step below the animation")
     add("--no-hold", action="store_true", help="do not hold the last frame")
     add("--width", type=int, help="of the page in pixels; longer lines are wrapped")
@@ -85,7 +86,8 @@ def run(args: argparse.Namespace) -> None:
         **{name: value for name, value in chosen.items() if value is not None},
     )
     if animated and args.animate == "pen":
-        page = handwriting.animate_pen(page)
+        number = {} if args.frames is None else {"num_frames": args.frames}
+        page = handwriting.animate_pen(page, **number)
     with contextlib.ExitStack() as stack:
         for output in outputs:
             handwriting.save_page(

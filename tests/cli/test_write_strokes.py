@@ -38,9 +38,16 @@ def test_the_pen_writes_the_page():
     assert ink == sorted(ink) and ink[-1] > 5 * max(ink[0], 1)
 
 
+@pytest.mark.parametrize("animate", ["noise", "pen"])
+def test_an_animation_has_as_many_frames_as_asked_for(animate):
+    write("--out", "x.gif", "--animate", animate, "--steps", "9", "--frames", "7")
+    assert Image.open("x.gif").n_frames == 7
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--frames", "1"], "frames must be >= 2"),
         (["--neatness", "2"], "neatness must be in [0, 1], got 2.0"),
         (["--model", "mixture", "--neatness", "0.5"], "draws no strokes"),
         (["--model", "mixture", "--animate", "pen"], "must be of strokes"),
