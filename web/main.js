@@ -24,6 +24,11 @@ worker.onmessage = ({ data: { id, answer, error } }) => {
   if (error) reject(new Error(error));
   else resolve(answer);
 };
+worker.onerror = () => {
+  for (const { reject } of waiting.values())
+    reject(new Error("A part of the page did not arrive: load it again."));
+  waiting.clear();
+};
 
 function ask(kind, request) {
   return new Promise((resolve, reject) => {
@@ -210,6 +215,8 @@ matchMedia("(prefers-color-scheme: dark)").onchange = () => page && show(page);
 label();
 say("Loading the network …");
 try {
+  if (typeof WebAssembly !== "object")
+    throw new Error("This browser has no WebAssembly, which the network needs.");
   facts = await ask("load");
   $("guidance").value = facts.guidance;
   label();

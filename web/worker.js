@@ -16,14 +16,9 @@ async function fetched(name) {
 }
 
 async function load() {
-  if (typeof WebAssembly !== "object")
-    throw new Error("This browser has no WebAssembly, which the network needs.");
   facts = await (await fetched("model.json")).json().catch(() => ({}));
   if (facts.format !== FORMAT || facts.kind !== "pen")
     throw new Error(`The model must be of version ${FORMAT}, got ${facts.format ?? "none"}.`);
-  const packed = await fetched("vendor/ort.wasm.gz");
-  const stream = packed.body.pipeThrough(new DecompressionStream("gzip"));
-  ort.env.wasm.wasmBinary = await new Response(stream).arrayBuffer();
   ort.env.wasm.wasmPaths = new URL("vendor/", self.location).href;
   ort.env.wasm.numThreads = 1;
   networks = {};

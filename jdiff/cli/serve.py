@@ -1,13 +1,15 @@
-"""`jdiff serve`: the page that writes in a browser tab, on this machine alone.
+"""`jdiff serve`: the site with the page that writes in a tab, on this machine alone.
 
-`scripts/build_site.py` builds the page into the user's cache, where this command finds
+`scripts/build_site.py` builds it into the user's cache, where this command finds
 it. The package does not carry it: ONNX Runtime alone would be megabytes, for few.
 """
 
 import argparse
 import functools
+import signal
 import tempfile
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from jdiff.cli import export
@@ -39,9 +41,10 @@ def run(args: argparse.Namespace) -> None:
     if not 0 <= args.port < 2**16:
         raise ValueError(f"--port must be in [0, 65535], got {args.port}.")
     site = args.site or storage.user_cache() / "site"
-    if not (site / "index.html").is_file():
+    page = site / "write"
+    if not (page / "index.html").is_file():
         raise ValueError(
-            f"the page must be built by scripts/build_site.py, got none in {site}."
+            f"the page must be built by scripts/build_site.py, got none in {page}."
         )
     with tempfile.TemporaryDirectory() as folder:
         if args.weights is not None:
@@ -50,12 +53,19 @@ def run(args: argparse.Namespace) -> None:
                     f"the weights must be of pen strokes, got {args.weights}."
                 )
             export.write(args.weights, Path(folder) / "model.onnx")
-        handler = _make_handler(site, Path(folder) if args.weights else site)
+        handler = _make_handler(site, Path(folder) if args.weights else page)
         with http.server.ThreadingHTTPServer(
             ("127.0.0.1", args.port), handler
         ) as server:
-            print(f"http://127.0.0.1:{server.server_port}/", flush=True)
+            # An exception, unlike the command's own way to end, leaves no folder.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, _stop)
+            print(f"http://127.0.0.1:{server.server_port}/write/", flush=True)
             server.serve_forever()
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def _make_handler(site: Path, model: Path) -> Any:
@@ -66,15 +76,30 @@ def _make_handler(site: Path, model: Path) -> Any:
         extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | {
             ".mjs": "text/javascript"
         }
+        is_packed = False
 
         def translate_path(self, path: str) -> str:
-            """Returns the file of a path; names with `model.` first are the model's."""
+            """Returns the file of a path, or the same compressed, if that is there.
+
+            Names with `model.` first are the model's.
+            """
             found = super().translate_path(path)
             name = Path(found).name
-            return str(model / name) if name.startswith("model.") else found
+            if name.startswith("model."):
+                found = str(model / name)
+            packed = f"{found}.br"
+            accepted = self.headers.get("Accept-Encoding", "")
+            self.is_packed = "br" in accepted and Path(packed).is_file()
+            return packed if self.is_packed else found
+
+        def guess_type(self, path: Any) -> str:
+            """Returns the type of a file, compressed or not."""
+            return super().guess_type(str(path).removesuffix(".br"))
 
         def end_headers(self) -> None:
             """Sends the headers; a page that was built again is loaded again."""
+            if self.is_packed:
+                self.send_header("Content-Encoding", "br")
             self.send_header("Cache-Control", "no-cache")
             super().end_headers()
 
