@@ -39,14 +39,15 @@ def checked(function: Callable, indices: bool = True) -> Callable:
     Raises:
         checkify.JaxRuntimeError: a ValueError; when the result is called.
 
-    >>> import jax, jdiff
-    >>> schedule, x_0 = jdiff.flow_schedule(10), jax.numpy.ones(3)
-    >>> noised = jax.jit(lambda t: jdiff.q_sample(schedule, x_0, t, 0 * x_0))
-    >>> float(noised(-1)[0])
-    0.0
-    >>> jdiff.checked(noised)(-1)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-    jax._src.checkify.JaxRuntimeError: t must be an int in [0, 10], got -1...
+    Examples:
+        >>> import jax, jdiff
+        >>> schedule, x_0 = jdiff.flow_schedule(10), jax.numpy.ones(3)
+        >>> noised = jax.jit(lambda t: jdiff.q_sample(schedule, x_0, t, 0 * x_0))
+        >>> float(noised(-1)[0])
+        0.0
+        >>> jdiff.checked(noised)(-1)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        jax._src.checkify.JaxRuntimeError: t must be an int in [0, 10], got -1...
     """
     both = checkify.user_checks | checkify.index_checks
     errors = both if indices else checkify.user_checks

@@ -76,11 +76,12 @@ def q_sample(
     Raises:
         ValueError: a concrete t is outside its range.
 
-    >>> import jax, jdiff
-    >>> schedule = jdiff.cosine_schedule(1000)
-    >>> x_0 = jax.numpy.ones(3)
-    >>> jdiff.q_sample(schedule, x_0, 0, jax.numpy.zeros(3)).tolist()
-    [1.0, 1.0, 1.0]
+    Examples:
+        >>> import jax, jdiff
+        >>> schedule = jdiff.cosine_schedule(1000)
+        >>> x_0 = jax.numpy.ones(3)
+        >>> jdiff.q_sample(schedule, x_0, 0, jax.numpy.zeros(3)).tolist()
+        [1.0, 1.0, 1.0]
     """
     chex.assert_equal_shape([x_0, eps])
     chex.assert_rank(t, 0)

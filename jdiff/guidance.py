@@ -35,10 +35,11 @@ def guide(
         unconditional: (x_t, t) -> x_0, of the null label.
         scale: any number; 0 is unconditional, 1 conditional, more is guided.
 
-    >>> import jdiff
-    >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
-    >>> round(denoise(None, 1), 6)
-    0.8
+    Examples:
+        >>> import jdiff
+        >>> denoise = jdiff.guide(lambda x_t, t: 0.5, lambda x_t, t: 0.2, 2.0)
+        >>> round(denoise(None, 1), 6)
+        0.8
     """
 
     def denoise(x_t, t):

@@ -142,13 +142,14 @@ def sample(
     Raises:
         ValueError: times is not a strictly descending grid of steps in [0, T].
 
-    >>> import jax, jdiff
-    >>> schedule = jdiff.linear_schedule(1000)
-    >>> point = lambda x_t, t: jax.numpy.full(2, 0.5)   # data: a single point
-    >>> times = jdiff.timesteps(schedule, 10)
-    >>> solver = jdiff.ddpm(schedule)
-    >>> jdiff.sample(jax.random.key(0), point, solver, times, (2,)).x_0.tolist()
-    [0.5, 0.5]
+    Examples:
+        >>> import jax, jdiff
+        >>> schedule = jdiff.linear_schedule(1000)
+        >>> point = lambda x_t, t: jax.numpy.full(2, 0.5)   # data: a single point
+        >>> times = jdiff.timesteps(schedule, 10)
+        >>> solver = jdiff.ddpm(schedule)
+        >>> jdiff.sample(jax.random.key(0), point, solver, times, (2,)).x_0.tolist()
+        [0.5, 0.5]
     """
     check_times(times, solver.last)
     key_T, key_steps = jax.random.split(key)

@@ -58,10 +58,11 @@ def from_sigmas(
 
     The log-linear noise levels of Permenter & Yuan 2023:
 
-    >>> import numpy as np
-    >>> schedule = from_sigmas(np.geomspace(0.02, 10.0, 200))
-    >>> schedule.sigma[np.array([0, 1, 200])].round(2).tolist()
-    [0.0, 0.019999999552965164, 10.0]
+    Examples:
+        >>> import numpy as np
+        >>> schedule = from_sigmas(np.geomspace(0.02, 10.0, 200))
+        >>> schedule.sigma[np.array([0, 1, 200])].round(2).tolist()
+        [0.0, 0.019999999552965164, 10.0]
     """
     sigmas = np.asarray(sigmas, np.float64)
     alphas = np.broadcast_to(np.asarray(alphas, np.float64), sigmas.shape)
@@ -144,8 +145,9 @@ def linear_schedule(
     Raises:
         ValueError: an argument is outside its range.
 
-    >>> linear_schedule(1000).alpha.shape
-    (1001,)
+    Examples:
+        >>> linear_schedule(1000).alpha.shape
+        (1001,)
     """
     u = _ramp(num_steps, beta_1, beta_T)
     return from_betas(beta_1 + (beta_T - beta_1) * u)
@@ -194,9 +196,10 @@ def cosine_schedule(
     Raises:
         ValueError: an argument is outside its range.
 
-    >>> schedule = cosine_schedule(1000)
-    >>> float(schedule.alpha[0]), float(schedule.sigma[0])
-    (1.0, 0.0)
+    Examples:
+        >>> schedule = cosine_schedule(1000)
+        >>> float(schedule.alpha[0]), float(schedule.sigma[0])
+        (1.0, 0.0)
     """
     check_num_steps(num_steps)
     if not s >= 0:
@@ -282,8 +285,9 @@ def timesteps(schedule: Schedule, num_steps: int) -> np.ndarray:
     Raises:
         ValueError: num_steps is outside [1, T].
 
-    >>> timesteps(linear_schedule(1000), 4).tolist()
-    [1000, 750, 500, 250, 0]
+    Examples:
+        >>> timesteps(linear_schedule(1000), 4).tolist()
+        [1000, 750, 500, 250, 0]
     """
     last = len(schedule.alpha) - 1
     check_num_steps(num_steps, last)
@@ -316,8 +320,9 @@ def spaced_timesteps(
     Raises:
         ValueError: a number is outside its range, or spacing is not monotone.
 
-    >>> spaced_timesteps(flow_schedule(1000), 5).tolist()
-    [1000, 845, 281, 27, 2, 0]
+    Examples:
+        >>> spaced_timesteps(flow_schedule(1000), 5).tolist()
+        [1000, 845, 281, 27, 2, 0]
     """
     last = len(schedule.alpha) - 1
     t = np.arange(1, last + 1)
@@ -374,8 +379,9 @@ def karras_timesteps(
     Raises:
         ValueError: a number is outside its range.
 
-    >>> karras_timesteps(cosine_schedule(1000), 5).tolist()
-    [1000, 917, 854, 692, 279, 0]
+    Examples:
+        >>> karras_timesteps(cosine_schedule(1000), 5).tolist()
+        [1000, 917, 854, 692, 279, 0]
     """
     last = len(schedule.alpha) - 1
     check_num_steps(num_steps, last)

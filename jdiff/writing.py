@@ -125,10 +125,11 @@ def write(
         ValueError: an argument is not as described, the model cannot write the text, or
             it does not fit on the page.
 
-    >>> import jdiff
-    >>> page = jdiff.write("hi", steps=1)
-    >>> page.image.dtype, page.image.ndim
-    (dtype('uint8'), 2)
+    Examples:
+        >>> import jdiff
+        >>> page = jdiff.write("hi", steps=1)
+        >>> page.image.dtype, page.image.ndim
+        (dtype('uint8'), 2)
     """
     if not 0 <= seed < 2**32:
         raise ValueError(f"seed must be in [0, 2^32), got {seed}.")

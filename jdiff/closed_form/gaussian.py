@@ -153,12 +153,13 @@ def probability_flow(
 def denoiser(normal: Normal, schedule: Schedule) -> Denoiser:
     """Returns the exact denoiser of Gaussian data, (x_t, t) -> E[x_0 | x_t].
 
-    >>> import jax, jdiff
-    >>> from jdiff.closed_form import gaussian
-    >>> normal = gaussian.from_covariance(jax.numpy.ones(2), jax.numpy.eye(2))
-    >>> denoise = gaussian.denoiser(normal, jdiff.flow_schedule(10))
-    >>> denoise(jax.numpy.zeros(2), 10).tolist()   # pure noise: the mean remains
-    [1.0, 1.0]
+    Examples:
+        >>> import jax, jdiff
+        >>> from jdiff.closed_form import gaussian
+        >>> normal = gaussian.from_covariance(jax.numpy.ones(2), jax.numpy.eye(2))
+        >>> denoise = gaussian.denoiser(normal, jdiff.flow_schedule(10))
+        >>> denoise(jax.numpy.zeros(2), 10).tolist()   # pure noise: the mean remains
+        [1.0, 1.0]
     """
     return lambda x_t, t: posterior_mean(normal, schedule, x_t, t)
 
@@ -176,14 +177,15 @@ def analytic_start(solver: Solver, schedule: Schedule, normal: Normal) -> Solver
         schedule: float32[T + 1] tables.
         normal: mean and covariance of the data.
 
-    >>> import jax, jdiff
-    >>> from jdiff.closed_form import analytic_start, class_normal, mixtures
-    >>> schedule = jdiff.cosine_schedule(1000)
-    >>> model = mixtures.load(jdiff.models.SHIPPED["mixture"])
-    >>> normal = class_normal(model, 3)
-    >>> solver = analytic_start(jdiff.unipc(schedule), schedule, normal)
-    >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
-    (28, 28, 1)
+    Examples:
+        >>> import jax, jdiff
+        >>> from jdiff.closed_form import analytic_start, class_normal, mixtures
+        >>> schedule = jdiff.cosine_schedule(1000)
+        >>> model = mixtures.load(jdiff.models.SHIPPED["mixture"])
+        >>> normal = class_normal(model, 3)
+        >>> solver = analytic_start(jdiff.unipc(schedule), schedule, normal)
+        >>> solver.prior(jax.random.key(0), (28, 28, 1), 800).shape
+        (28, 28, 1)
     """
     last = len(schedule.alpha) - 1
 

@@ -64,9 +64,10 @@ def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
     Raises:
         ValueError: another character.
 
-    >>> from jdiff import evaluation
-    >>> [evaluation.MERGED_CHARS[k] for k in evaluation.merged_labels("Aac0o")]
-    ['A', 'a', 'C', '0', 'O']
+    Examples:
+        >>> from jdiff import evaluation
+        >>> [evaluation.MERGED_CHARS[k] for k in evaluation.merged_labels("Aac0o")]
+        ['A', 'a', 'C', '0', 'O']
     """
     return _MERGED[char_index(chars)]
 

@@ -49,8 +49,9 @@ def spell(char: str) -> str:
 
     A character that is none of a letter and known accents stays as it is.
 
-    >>> [spell(char) for char in "e\u00e9\u00fc\u00e7\u00bf"]
-    ['e', "e'", 'u..', 'c,', '?']
+    Examples:
+        >>> [spell(char) for char in "e\u00e9\u00fc\u00e7\u00bf"]
+        ['e', "e'", 'u..', 'c,', '?']
     """
     if char in _TURNED:
         return _TURNED[char]

@@ -38,8 +38,9 @@ def parse_colour(name: str) -> Colour:
     Raises:
         ValueError: it stands for none.
 
-    >>> parse_colour("navy"), parse_colour("#fff8e7")
-    ((0, 0, 128, 255), (255, 248, 231, 255))
+    Examples:
+        >>> parse_colour("navy"), parse_colour("#fff8e7")
+        ((0, 0, 128, 255), (255, 248, 231, 255))
     """
     from PIL import ImageColor
 

@@ -99,8 +99,9 @@ class Line(NamedTuple):
 def paragraphs(text: str) -> list[str]:
     """Returns the lines of a text as it was typed, without blanks at its end.
 
-    >>> paragraphs("Dear Ada\\n\\nthe loop\\tconverges \\n")
-    ['Dear Ada', '', 'the loop converges']
+    Examples:
+        >>> paragraphs("Dear Ada\\n\\nthe loop\\tconverges \\n")
+        ['Dear Ada', '', 'the loop converges']
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return text.rstrip(" \n").split("\n")

@@ -35,10 +35,11 @@ def encode_strokes(strokes: Sequence[np.ndarray]) -> np.ndarray:
     Raises:
         ValueError: there are no strokes, or more than 6.
 
-    >>> import numpy as np
-    >>> bar, dot = np.array([[0, 0], [0, 1.0]]), np.array([[0, 1.5]])
-    >>> [len(stroke) for stroke in decode_strokes(encode_strokes([bar, dot]))]
-    [30, 1]
+    Examples:
+        >>> import numpy as np
+        >>> bar, dot = np.array([[0, 0], [0, 1.0]]), np.array([[0, 1.5]])
+        >>> [len(stroke) for stroke in decode_strokes(encode_strokes([bar, dot]))]
+        [30, 1]
     """
     if not 1 <= len(strokes) <= MAX_STROKES:
         raise ValueError(f"strokes must be 1 to {MAX_STROKES}, got {len(strokes)}.")

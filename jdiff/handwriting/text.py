@@ -33,8 +33,9 @@ def to_ascii(text: str) -> str:
     letters; invisible marks are left out. What has no sibling stays, an accented letter
     as one character.
 
-    >>> to_ascii("\u201cFine\u201d \u2013 that\u2019s \ufb01ne\u2026")
-    '"Fine" - that\'s fine...'
+    Examples:
+        >>> to_ascii("\u201cFine\u201d \u2013 that\u2019s \ufb01ne\u2026")
+        '"Fine" - that\'s fine...'
     """
     return "".join(map(_to_ascii, unicodedata.normalize("NFC", text)))
 
@@ -62,8 +63,9 @@ def encode(text: str, classes: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: a character or name is not in `classes`, or nothing would be drawn.
 
-    >>> encode("A 1", "01ABC").tolist()
-    [2, 1]
+    Examples:
+        >>> encode("A 1", "01ABC").tolist()
+        [2, 1]
     """
     if not isinstance(classes, str):
         return _encode_names(text, classes)

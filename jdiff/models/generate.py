@@ -45,11 +45,12 @@ def generate(
     Raises:
         ValueError: a number is outside its range.
 
-    >>> import jax, jdiff
-    >>> model = jdiff.load_model("unet")
-    >>> labels = jdiff.handwriting.encode("hi", model.classes)
-    >>> jdiff.generate(jax.random.key(0), model, labels, num_steps=1).x_0.shape
-    (2, 28, 28, 1)
+    Examples:
+        >>> import jax, jdiff
+        >>> model = jdiff.load_model("unet")
+        >>> labels = jdiff.handwriting.encode("hi", model.classes)
+        >>> jdiff.generate(jax.random.key(0), model, labels, num_steps=1).x_0.shape
+        (2, 28, 28, 1)
     """
     batches = list(generate_batches(key, model, labels, num_steps, **options))
     if not batches:

@@ -115,11 +115,12 @@ def denoiser(
         ValueError: the label is outside its range, or None for a model without a null
             label.
 
-    >>> import jax, jdiff
-    >>> model = jdiff.load_model("unet")
-    >>> denoise = jdiff.models.denoiser(model, model.classes.index("g"))
-    >>> jax.jit(denoise)(jax.numpy.zeros(model.shape), 500).shape
-    (28, 28, 1)
+    Examples:
+        >>> import jax, jdiff
+        >>> model = jdiff.load_model("unet")
+        >>> denoise = jdiff.models.denoiser(model, model.classes.index("g"))
+        >>> jax.jit(denoise)(jax.numpy.zeros(model.shape), 500).shape
+        (28, 28, 1)
     """
     null = len(model.classes)
     if label is None and not model.has_null:
@@ -237,9 +238,10 @@ def load_model(path: str | Path = "latent") -> Model:
         WeightsError: the file is missing, truncated, not weights, or of another
             architecture than it says.
 
-    >>> import jdiff
-    >>> jdiff.load_model("unet").classes
-    '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+    Examples:
+        >>> import jdiff
+        >>> jdiff.load_model("unet").classes
+        '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
     """
     path = storage.find_weights(SHIPPED.get(str(path), path))
     load = storage.load_ema_weights if path.is_dir() else storage.load_weights
