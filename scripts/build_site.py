@@ -1,22 +1,29 @@
 """Builds the site: the page that writes in a browser tab, and the documentation.
 
-    python scripts/build_site.py [--out FOLDER] [--model pen]
+    python scripts/build_site.py [--out FOLDER] [--model pen] [--part page|docs]
     jdiff serve
 
 The files are static, for any web host. Beside a large one lies the same compressed,
 F.br, for hosts that can send it. The page needs npm, which brings what
-`web/package-lock.json` pins, and `jdiffusion[export]`.
+`web/package-lock.json` pins, and `jdiffusion[export]`; the documentation needs
+`jdiffusion[docs]`.
 """
 
 import argparse
+import importlib.util
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
+
+import docs_pages
 
 from jdiff import cli, storage
 
-WEB = Path(__file__).parents[1] / "web"
+ROOT = Path(__file__).parents[1]
+WEB = ROOT / "web"
 VENDOR = [
     "onnxruntime-web/dist/ort.wasm.min.mjs",
     "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
@@ -47,6 +54,34 @@ def build_page(out: Path, model: str) -> None:
     print(f"wrote {out}: {size / 1e6:.2f} MB, {packed / 1e6:.2f} MB compressed")
 
 
+def build_docs(out: Path) -> None:
+    """Writes the documentation to a folder; what is wrong in it ends the program."""
+    if importlib.util.find_spec("zensical") is None:
+        sys.exit("build_site.py: error: jdiffusion[docs] must be installed, got none.")
+    with tempfile.TemporaryDirectory() as draft:
+        folder = Path(draft)
+        shutil.copy(ROOT / "mkdocs.yml", folder)
+        (folder / "jdiff").symlink_to(ROOT / "jdiff")
+        shutil.copytree(ROOT / "docs", folder / "docs")
+        for page in folder.glob("docs/*.md"):
+            page.write_text(_relinked(page.read_text()))
+        for path in ROOT.glob("notebooks/*.ipynb"):
+            docs_pages.write_notebook(path, folder / "docs" / "tutorial")
+        pages = re.findall(r"reference/(\w+)\.md", (folder / "mkdocs.yml").read_text())
+        for name in pages:
+            docs_pages.write_reference(f"jdiff.{name}", folder / "docs" / "reference")
+        command = [sys.executable, "-m", "zensical", "build", "--strict"]
+        subprocess.run(command, cwd=folder, check=True)
+        shutil.copytree(folder / "site", out, dirs_exist_ok=True)
+    print(f"wrote {out}: the documentation")
+
+
+def _relinked(text: str) -> str:
+    """Returns a page of docs/ whose links stay inside the site."""
+    text = re.sub(r"\(\.\./notebooks/(\w+)\.ipynb\)", r"(tutorial/\1.md)", text)
+    return re.sub(r"\[([^]]+)\]\(\.\./[^)]+\)", r"\1", text)
+
+
 def _compressed(path: Path) -> Path:
     """Returns where the compressed file of another lies."""
     return path.with_name(f"{path.name}.br")
@@ -56,5 +91,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=storage.user_cache() / "site")
     parser.add_argument("--model", default="pen", help="weights, or a file of some")
+    parser.add_argument("--part", choices=["page", "docs"], help="else both")
     args = parser.parse_args()
-    build_page(args.out / "write", args.model)
+    if args.part != "page":
+        build_docs(args.out)
+    if args.part != "docs":
+        build_page(args.out / "write", args.model)

@@ -1,0 +1,102 @@
+"""The documentation: it builds without a warning, and loads nothing from elsewhere."""
+
+import functools
+import http.server
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MISSING = [name for name in ("chromium", "node", "npm") if shutil.which(name) is None]
+pytestmark = pytest.mark.slow
+pytest.importorskip("zensical", reason="needs jdiffusion[docs]")
+
+# What a page or a style sheet loads; links that a reader follows are not among it.
+LOADS = re.compile(
+    r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?"""
+    r"""\b(?:src|srcset|data|poster)=["']?([^"'\s>]+)"""
+    r"""|<link\b[^>]*?\bhref=["']?([^"'\s>]+)"""
+    r"""|url\(["']?([^"')]+)|@import\s+["']([^"']+)"""
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    site = tmp_path_factory.mktemp("docs") / "site"
+    build = [sys.executable, ROOT / "scripts" / "build_site.py", "--part", "docs"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run([*build, "--out", site], check=True, env=environment)
+    (site / "write").mkdir()
+    (site / "write" / "index.html").write_text("<!doctype html><title>Write</title>")
+    return site
+
+
+def test_there_is_a_page_for_each_notebook_and_each_room(site):
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        page = (site / "tutorial" / notebook.stem / "index.html").read_text()
+        assert "<math" in page and "$$" not in page
+    schedules = (site / "reference" / "schedules" / "index.html").read_text()
+    assert 'id="jdiff.schedules.cosine_schedule"' in schedules
+    networks = (site / "reference" / "networks" / "index.html").read_text()
+    assert 'id="jdiff.networks.mlp.make_mlp"' in networks
+
+
+def test_pages_and_style_sheets_load_nothing_from_elsewhere(site):
+    files = [*site.rglob("*.html"), *site.rglob("*.css")]
+    loaded = [
+        next(filter(None, groups))
+        for path in files
+        for groups in LOADS.findall(path.read_text())
+    ]
+    assert len(loaded) > len(files)
+    assert not [url for url in loaded if re.match(r"(https?:)?//", url)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script async src='https://cdn.example/a.js'>",
+        '<link rel="preconnect" href="//fonts.example">',
+        "@font-face{src:url(https://fonts.example/a.woff2)}",
+        '@import "https://fonts.example/a.css";',
+    ],
+)
+def test_the_scan_would_see(text):
+    (groups,) = LOADS.findall(text)
+    assert re.match(r"(https?:)?//", next(filter(None, groups)))
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+def test_a_browser_reads_and_searches_it_without_leaving_the_machine(site, tmp_path):
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(ROOT / "web" / name, tmp_path)
+    install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(install, cwd=tmp_path, check=True)
+    pages = [path.parent.relative_to(site) for path in site.rglob("*/index.html")]
+    pages = [f"{page}/" for page in pages if page.name != "write"]
+    handler = functools.partial(
+        http.server.SimpleHTTPRequestHandler, directory=str(site)
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        script = Path(__file__).with_name("docs.mjs")
+        done = subprocess.run(
+            ["node", script, address, tmp_path / "node_modules", "", *pages],
+            check=True,
+            capture_output=True,
+            timeout=900,
+            env=os.environ | {"CHROMIUM": shutil.which("chromium")},
+        )
+        server.shutdown()
+    seen = json.loads(done.stdout)
+    assert seen["outside"] == [] and seen["errors"] == []
+    assert seen["wide"] == []
+    assert len(seen["complaints"]) == 3 and not any(seen["complaints"].values())
