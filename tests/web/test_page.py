@@ -35,6 +35,7 @@ def seen(folder):
     site, packages = folder / "site", folder / "packages"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     build = [sys.executable, ROOT / "scripts" / "build_site.py", "--out", site]
+    build += ["--part", "page"]
     subprocess.run(build, check=True, env=environment)
     packages.mkdir()
     for name in ("package.json", "package-lock.json"):
@@ -91,9 +92,9 @@ def test_axe_finds_nothing_against_accessibility(seen, view):
 def test_the_page_is_quick(seen):
     """The promise is 1 s and 1.5 s on two quiet cores; a busy machine gets more."""
     writing = float(re.search(r"([0-9.]+) s,", seen["first"])[1])
-    sys.__stdout__.write(
+    print(
         f"\nthe page: {seen['weight'] / 1e6:.2f} MB, first paint "
-        f"{seen['paint'] / 1e3:.2f} s, 'Hello, World!' {writing:.2f} s\n"
+        f"{seen['paint'] / 1e3:.2f} s, 'Hello, World!' {writing:.2f} s"
     )
     assert seen["paint"] < 4e3 and writing < 6
 
