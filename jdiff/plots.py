@@ -159,13 +159,14 @@ def show_diagram(
     for text, place in boxes.items():
         face = (colours or {}).get(text, "white")
         frame = {"boxstyle": "round,pad=0.5", "facecolor": face, "edgecolor": INK}
-        where = {"ha": "center", "va": "center", "zorder": 3}
+        where = {"ha": "center", "va": "center", "zorder": 2}
         shown[text] = axes.text(*place, text, bbox=frame, **where)
     for start, stop, label in arrows:
         ends = {"patchA": shown[start].get_bbox_patch()}
         ends |= {"patchB": shown[stop].get_bbox_patch()}
         line = {"arrowstyle": "-|>", "color": INK, "shrinkA": 2, "shrinkB": 2, **ends}
-        axes.annotate("", boxes[stop], boxes[start], arrowprops=line, zorder=2)
+        # Above the boxes, so after them: only when drawn does a box know its size.
+        axes.annotate("", boxes[stop], boxes[start], arrowprops=line, zorder=3)
         x, y = np.mean([boxes[start], boxes[stop]], axis=0)
         axes.text(x, y + 0.02, label, ha="center", va="bottom", fontsize=8)
 
