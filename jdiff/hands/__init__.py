@@ -11,6 +11,7 @@ from jdiff.hands.learn import read_photo as read_photo
 from jdiff.hands.photo import find_cells as find_cells
 from jdiff.hands.sheet import FORMS as FORMS
 from jdiff.hands.sheet import FULL as FULL
+from jdiff.hands.sheet import PAGE as PAGE
 from jdiff.hands.sheet import SHORT as SHORT
 from jdiff.hands.sheet import Form as Form
 from jdiff.hands.sheet import draw_sheet as draw_sheet

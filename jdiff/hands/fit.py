@@ -1,11 +1,14 @@
-"""From characters to the code of the hand that wrote them.
+"""From characters to the hand that wrote them.
 
-The network stays as it is. Its loss on the characters, plus how far the code lies from
-those of the writers that the network knows, is made small by Adam:
+Of the network its biases alone are changed (Ben-Zaken et al. 2022), besides the code of
+the hand. The loss of the characters, plus how far both lie from where they begin, is
+made small by Adam:
 
-    L(c) = E |v - v_theta(x_t, t, label, c)|^2 + (pull / k) |(c - mean) / std|^2     (1)
+    L(c, b) = E |v - v_theta+b(x_t, t, label, c)|^2
+              + (pull / k) (|(c - mean) / std|^2 + |b / BIAS|^2)                     (1)
 
-of k characters. So few characters leave the code near the mean one.
+of k characters; mean and std are of the writers that the network knows. So few
+characters leave the hand near the mean one.
 """
 
 import functools
@@ -20,6 +23,7 @@ from jdiff import losses, models, networks, training
 MIN_CHARS = 5
 NUM_STEPS, BATCH, RATE = 200, 64, 0.1
 PULL = 0.001
+BIAS = 0.2  # of a bias, what is 1 of a code
 
 
 class _Static(NamedTuple):
@@ -57,9 +61,9 @@ def fit_hand(
     static = _Static(model.apply, model.prediction, num_steps)
     given = jnp.asarray(arrays, jnp.float32), jnp.asarray(labels, jnp.int32)
     known = model.hands.mean(0), model.hands.std(0) + 1e-3
-    tables = model.params, model.schedule, *known
+    tables = models.take_network(model.params), model.schedule, *known
     return models.own_hand(
-        np.asarray(_fit(jax.random.key(seed), given, tables, static))
+        *jax.device_get(_fit(jax.random.key(seed), given, tables, static))
     )
 
 
@@ -70,27 +74,37 @@ def _fit(key, given, tables, static):
     x, label = given
     params, schedule, mean, std = tables
 
-    def apply(code, x_t, log_snr, label):
+    def unpack(fitted):
+        code, biases = fitted
+        return mean + std * code, jax.tree.map(lambda b: BIAS * b, biases)
+
+    def apply(fitted, x_t, log_snr, label):
         # What is not in the code is hidden, or that of the writer's mean character.
+        code, biases = unpack(fitted)
         hand = models.own_hand(jnp.broadcast_to(code, (len(x_t), code.size)))
         condition = networks.Condition(label, models.stroke_style(hand))
-        return static.apply(params, x_t, log_snr, condition)
+        return static.apply(
+            models.shift_biases(params, biases), x_t, log_snr, condition
+        )
 
     loss = losses.make_diffusion_loss(apply, schedule, static.prediction)
 
-    def objective(code, key):
+    def objective(fitted, key):
         key_row, key_loss = jax.random.split(key)
         rows = jax.random.randint(key_row, (BATCH,), 0, len(x))
-        strayed = jnp.square((code - mean) / std).sum()
-        error = loss(code, key_loss, training.Batch(x[rows], label[rows]))[0]
+        error = loss(fitted, key_loss, training.Batch(x[rows], label[rows]))[0]
+        strayed = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(fitted))
         return error + PULL / len(x) * strayed
 
     optimizer = optax.adam(optax.cosine_decay_schedule(RATE, static.num_steps))
 
     def step(state, key):
-        code, opt_state = state
-        updates, opt_state = optimizer.update(jax.grad(objective)(code, key), opt_state)
-        return (optax.apply_updates(code, updates), opt_state), None
+        fitted, opt_state = state
+        grads = jax.grad(objective)(fitted, key)
+        updates, opt_state = optimizer.update(grads, opt_state, fitted)
+        return (optax.apply_updates(fitted, updates), opt_state), None
 
+    start = jax.tree.map(jnp.zeros_like, (mean, models.take_biases(params)))
     keys = jax.random.split(key, static.num_steps)
-    return jax.lax.scan(step, (mean, optimizer.init(mean)), keys)[0][0]
+    (fitted, _), _ = jax.lax.scan(step, (start, optimizer.init(start)), keys)
+    return unpack(fitted)

@@ -73,7 +73,7 @@ def find_cells(grey: np.ndarray, where: str = "the photo") -> Cells:
         )
     form, to_photo = _recognise(small / light, where)
     page = _straighten(grey, to_photo, shrink)
-    page /= _straighten(light, to_photo, 1.0)
+    page /= np.maximum(_straighten(light, to_photo, 1.0), 1.0)  # 0 beyond the photo
     return _cut(np.clip(1.0 - page, 0.0, 1.0), form)
 
 

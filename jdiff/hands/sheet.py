@@ -96,7 +96,7 @@ def draw_sheet(form: Form = FULL, dpi: float = 300.0) -> np.ndarray:
             draw.line([left, scale * (y + line), right, scale * (y + line)], _GUIDE)
         for edge in (left, right):
             draw.line([edge, scale * y, edge, scale * (y + CELL[1])], _GUIDE)
-        write((x + 0.8, y + 0.3), char, 3.6)
+        write((x + 0.8, y + 0.2), char, 3.2)  # above the window, tails and all
     return np.asarray(page)
 
 

@@ -46,5 +46,7 @@ from jdiff.models.pen import generate_strokes as generate_strokes
 from jdiff.models.pen import init_pen as init_pen
 from jdiff.models.pen import load_pen as load_pen
 from jdiff.models.pen import make_pen_network as make_pen_network
+from jdiff.models.pen import shift_biases as shift_biases
 from jdiff.models.pen import stroke_style as stroke_style
+from jdiff.models.pen import take_biases as take_biases
 from jdiff.models.pen import take_network as take_network

@@ -1,7 +1,8 @@
 """A hand of one's own, and the file that keeps it.
 
-The file holds the code of the hand and a digest of the model that it belongs to: for
-another one the same numbers are another hand.
+The file holds the code of the hand, what it adds to the biases of the network, and a
+digest of the model that it belongs to: for another one the same numbers are another
+hand.
 """
 
 import hashlib
@@ -18,18 +19,21 @@ from jdiff.models.pen import (
     Hand,
     PenModel,
     draw_hand,
+    take_biases,
     take_network,
 )
 
 _KIND = "hand"
-_MAX_CODE = 100.0  # of a number of a code, which is about N(0, 1)
+_BIASES = "biases/"  # before the modules of the network
+_LARGEST = 100.0  # number of a hand; they are about N(0, 1), or smaller
 
 
-def own_hand(code: Any) -> Hand:
+def own_hand(code: Any, biases: Any = None) -> Hand:
     """Returns the hand of a code float[..., E], as it is: neither neat nor uneven."""
     shape = code.shape[:-1]
     neatness = np.full(shape, np.nan, np.float32) if shape else np.nan
-    return Hand(code, neatness, np.zeros((*shape, NUM_QUALITIES - 1), np.float32))
+    even = np.zeros((*shape, NUM_QUALITIES - 1), np.float32)
+    return Hand(code, neatness, even, biases)
 
 
 def digest_pen(model: PenModel) -> str:
@@ -49,7 +53,14 @@ def save_hand(path: str | Path, hand: Hand, model: PenModel) -> None:
     """
     path = storage.check_output(path, ".hand")
     description = {"model": _KIND, "digest": digest_pen(model)}
-    storage.save_weights(path, {_KIND: {"code": hand.code}}, description)
+    none = jax.tree.map(np.zeros_like, take_biases(model.params))
+    storage.save_weights(path, _tree(hand.code, hand.biases or none), description)
+
+
+def _tree(code: Any, biases: Any) -> dict[str, Any]:
+    """Returns what a file holds."""
+    own = {_BIASES + module: leaves for module, leaves in biases.items()}
+    return {_KIND: {"code": code}} | own
 
 
 def load_hand(path: str | Path, model: PenModel) -> Hand:
@@ -65,19 +76,20 @@ def load_hand(path: str | Path, model: PenModel) -> Hand:
     params, description = storage.load_weights(path)
     if description.get("model") != _KIND:
         raise storage.WeightsError(f"{path} must hold a hand, got other weights.")
-    expected = {_KIND: {"code": model.hands[0]}}
+    expected = _tree(model.hands[0], take_biases(model.params))
     if description.get("digest") != digest_pen(model):
         raise storage.WeightsError(
             f"{path} must belong to the model that writes, got a hand of another one; "
             "learn it again from its sheet."
         )
     storage.check_params(params, expected, path)
-    code = params[_KIND]["code"]
-    if np.abs(code).max() > _MAX_CODE:
+    if max(np.abs(leaf).max() for leaf in jax.tree.leaves(params)) > _LARGEST:
         raise storage.WeightsError(
-            f"{path} must hold numbers within {_MAX_CODE:g}, got larger ones."
+            f"{path} must hold numbers within {_LARGEST:g}, got larger ones."
         )
-    return own_hand(code)
+    code = params.pop(_KIND)["code"]
+    biases = {name[len(_BIASES) :]: leaves for name, leaves in params.items()}
+    return own_hand(code, biases)
 
 
 def find_hand(

@@ -90,11 +90,14 @@ class Hand(NamedTuple):
             float[N].
         unevenness: by how much each character differs from its writer's mean one,
             float[3] or float[N, 3]; None draws it, the less neat, the more.
+        biases: what is added to those of the network, whoever's hand the characters
+            are in, {module: {"b": float[...]}}; None adds nothing.
     """
 
     code: np.ndarray
     neatness: float | np.ndarray
     unevenness: np.ndarray | None = None
+    biases: Any = None
 
 
 def stroke_style(hand: Hand) -> jax.Array:
@@ -185,6 +188,7 @@ def generate_strokes(
         if number < 1:
             raise ValueError(f"{name} must be >= 1, got {number}.")
     times = grid(model.schedule, num_steps)
+    model = _shift_model(model, hand.biases)
     static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
     network: Any = model.params
     scale: Any = None
@@ -207,6 +211,29 @@ def generate_strokes(
         uneven,
     )
     return _batches(key, labels, hands, tables, plan, batch_size)
+
+
+def _shift_model(model: PenModel, biases: Any) -> PenModel:
+    """Returns the model whose networks have the biases of a hand."""
+    if not biases:
+        return model
+    few = model.few and shift_biases(model.few, biases)
+    return model._replace(params=shift_biases(model.params, biases), few=few)
+
+
+def shift_biases(params: Any, biases: Any) -> Any:
+    """Returns weights, with numbers added to some of their biases."""
+    shifted = {
+        module: params[module] | {"b": params[module]["b"] + leaves["b"]}
+        for module, leaves in biases.items()
+    }
+    return params | shifted
+
+
+def take_biases(params: Any) -> Any:
+    """Returns the biases of the network alone, {module: {"b": float[...]}}."""
+    network = take_network(params)
+    return {name: {"b": own["b"]} for name, own in network.items() if "b" in own}
 
 
 def _batches(key, labels, hands, tables, plan, batch_size):

@@ -19,6 +19,7 @@ coding      What the array of 60 points changes, as Chamfer distance in heights 
 
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -168,15 +169,32 @@ def same_writer_preference(drawn: Characters, real: Characters) -> float:
         drawn: for a hand and class at most one.
         real: likewise, of the same hands.
     """
-    wins = []
+    wins, counts = compare_writers(drawn, real)
+    return float(wins.sum() / counts.sum())
+
+
+def compare_writers(drawn: Characters, real: Characters) -> tuple[Any, Any]:
+    """Returns how often a hand's character is nearer to its own than to another's.
+
+    Returns:
+        wins: float[H, H], of the hand that is drawn and the other; a tie is half.
+        counts: int[H, H], in how many comparisons.
+    """
+    hands = np.unique(drawn.writers)
+    wins, counts = np.zeros((2, len(hands), len(hands)))
     for label in np.unique(drawn.labels):
         ours, theirs = (select(c, c.labels == label) for c in (drawn, real))
-        _, k, m = np.intersect1d(ours.writers, theirs.writers, return_indices=True)
+        writers, k, m = np.intersect1d(
+            ours.writers, theirs.writers, return_indices=True
+        )
         apart = chamfer(ours.arrays[k][:, None], theirs.arrays[m][None])
         own = np.diagonal(apart)[:, None]
         won = (own < apart) + 0.5 * (own == apart)
-        wins.append(won[~np.eye(len(own), dtype=bool)])
-    return float(np.concatenate(wins).mean())
+        place = np.ix_(*2 * [np.searchsorted(hands, writers)])
+        other = ~np.eye(len(own), dtype=bool)
+        wins[place] += np.where(other, won, 0.0)
+        counts[place] += other
+    return wins, counts
 
 
 def chamfer(a: np.ndarray, b: np.ndarray) -> np.ndarray:

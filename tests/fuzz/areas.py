@@ -19,6 +19,7 @@ from unittest import mock
 from calls import try_numbers, try_pages
 from command_lines import try_commands, try_resume, try_training
 from data_files import try_folder, try_idx, try_npz, try_zip
+from hand_files import try_hand, try_photos
 from pen_files import try_strokes, try_unipen
 from spoil import Wrong
 from weight_files import try_checkpoints, try_weights
@@ -36,6 +37,8 @@ AREAS: dict[str, Callable[[Path], Attempt]] = {
     "npz": try_npz,
     "strokes": try_strokes,
     "unipen": try_unipen,
+    "hand": try_hand,
+    "photos": try_photos,
     "idx": try_idx,
     "zip": try_zip,
     "folder": try_folder,

@@ -25,6 +25,8 @@ TRIES = {
     "npz": 300,
     "strokes": 300,
     "unipen": 300,
+    "hand": 100,
+    "photos": 30,
     "idx": 300,
     "zip": 300,
     "folder": 100,

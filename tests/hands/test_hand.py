@@ -1,5 +1,6 @@
 """Learning a hand, its file, and its font."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,11 +15,31 @@ def model():
 
 
 def test_a_hand_comes_back_from_its_file(model, tmp_path):
-    hand = models.own_hand(np.linspace(-2, 2, model.hands.shape[1], dtype=np.float32))
+    code = np.linspace(-2, 2, model.hands.shape[1], dtype=np.float32)
+    biases = jax.tree.map(lambda b: 0.1 * np.sign(b), models.take_biases(model.params))
+    hand = models.own_hand(code, biases)
     models.save_hand(tmp_path / "my.hand", hand, model)
     assert (tmp_path / "my.hand").stat().st_size < 200_000
     found = models.load_hand(tmp_path / "my.hand", model)
-    np.testing.assert_allclose(found.code, hand.code, rtol=2**-10)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 2**-10), found, hand)
+
+
+def test_a_hand_draws_with_its_own_biases_and_leaves_the_model_as_it_is(model):
+    labels = np.arange(3) + model.classes.index("a")
+
+    def draw(biases):
+        hand = models.own_hand(model.hands[0], biases)
+        drawn = models.generate_strokes(
+            jax.random.key(0), model, labels, hand, num_steps=2, num_draws=1
+        )
+        return np.concatenate([batch.x_0 for batch in drawn])
+
+    none = jax.tree.map(np.zeros_like, models.take_biases(model.params))
+    some = jax.tree.map(lambda b: b + 0.1, none)
+    before = draw(None)
+    np.testing.assert_array_equal(before, draw(none))
+    assert np.abs(before - draw(some)).max((1, 2)).min() > 0.01
+    np.testing.assert_array_equal(before, draw(None))
 
 
 def test_a_hand_of_another_model_is_refused(model, tmp_path):
@@ -37,8 +58,6 @@ def test_a_hand_of_another_model_is_refused(model, tmp_path):
 
 
 def test_a_fitted_hand_explains_its_characters_better_than_another(model):
-    import jax
-
     labels = np.arange(20) + model.classes.index("a")
     near, far = (model.hands[k] for k in (0, -1))
     drawn = models.generate_strokes(
