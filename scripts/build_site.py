@@ -60,15 +60,18 @@ def build_docs(out: Path) -> None:
         sys.exit("build_site.py: error: jdiffusion[docs] must be installed, got none.")
     with tempfile.TemporaryDirectory() as draft:
         folder = Path(draft)
-        shutil.copy(ROOT / "mkdocs.yml", folder)
+        shutil.copy(ROOT / "scripts" / "docs_equations.py", folder)
         (folder / "jdiff").symlink_to(ROOT / "jdiff")
         shutil.copytree(ROOT / "docs", folder / "docs")
         for page in folder.glob("docs/*.md"):
             page.write_text(_relinked(page.read_text()))
-        for path in ROOT.glob("notebooks/*.ipynb"):
+        config = (ROOT / "mkdocs.yml").read_text().splitlines()
+        tutorial = next(i for i, line in enumerate(config) if "- Tutorial:" in line)
+        for path in sorted(ROOT.glob("notebooks/*.ipynb"), reverse=True):
             docs_pages.write_notebook(path, folder / "docs" / "tutorial")
-        pages = re.findall(r"reference/(\w+)\.md", (folder / "mkdocs.yml").read_text())
-        for name in pages:
+            config.insert(tutorial + 1, f"      - tutorial/{path.stem}.md")
+        (folder / "mkdocs.yml").write_text("\n".join(config))
+        for name in re.findall(r"reference/(\w+)\.md", "\n".join(config)):
             docs_pages.write_reference(f"jdiff.{name}", folder / "docs" / "reference")
         command = [sys.executable, "-m", "zensical", "build", "--strict"]
         subprocess.run(command, cwd=folder, check=True)

@@ -55,7 +55,8 @@ def _with_mathml(text: str) -> str:
         tex = (match[1] or match[2]).replace(r"\rVert", r"\Vert")
         tex = re.sub(r"\\tag\{(.+?)\}", r"\\qquad(\1)", tex)
         shown = convert(tex, display=display).replace("*", "&#x2a;")
-        return f'<span class="formula">{shown}</span>' if match[1] else shown
+        # A span, since Markdown takes <math> at a line's beginning for a block.
+        return f'<span class="math-{display}">{shown}</span>'
 
     parts = CODE.split(text)
     parts[::2] = [MATH.sub(formula, part) for part in parts[::2]]

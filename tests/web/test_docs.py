@@ -1,7 +1,9 @@
 """The documentation: it builds without a warning, and loads nothing from elsewhere."""
 
+import base64
 import functools
 import http.server
+import importlib.util
 import json
 import os
 import re
@@ -44,8 +46,38 @@ def test_there_is_a_page_for_each_notebook_and_each_room(site):
         assert "<math" in page and "$$" not in page
     schedules = (site / "reference" / "schedules" / "index.html").read_text()
     assert 'id="jdiff.schedules.cosine_schedule"' in schedules
+    solvers = (site / "reference" / "solvers" / "index.html").read_text()
+    equations = "\n".join(re.findall(r"<pre.*?</pre>", solvers, re.DOTALL))
+    assert "x_0 = denoise(x_t, t),  eps = (x_t - alpha_t x_0) / sigma_t" in equations
     networks = (site / "reference" / "networks" / "index.html").read_text()
     assert 'id="jdiff.networks.mlp.make_mlp"' in networks
+
+
+def test_a_notebook_is_shown_as_it_is_stored(tmp_path):
+    path = ROOT / "scripts" / "docs_pages.py"
+    spec = importlib.util.spec_from_file_location("docs_pages", path)
+    docs_pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(docs_pages)
+    picture = {"image/png": base64.b64encode(b"png").decode(), "text/plain": "<Figure>"}
+    outputs = [
+        {"output_type": "stream", "text": ["two\n", "lines\n"]},
+        {"output_type": "display_data", "data": picture},
+        {"output_type": "execute_result", "data": {"text/html": "<b>bold</b>"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "costs `$1$` and $x_t$"]},
+        {"cell_type": "code", "source": ["print('$2$')"], "outputs": outputs},
+    ]
+    notebook = tmp_path / "one.ipynb"
+    notebook.write_text(json.dumps({"cells": cells}))
+    docs_pages.write_notebook(notebook, tmp_path / "out")
+    page = (tmp_path / "out" / "one.md").read_text()
+    assert page.startswith("# Title\ncosts `$1$` and <span")
+    assert "<msub><mi>x</mi><mi>t</mi></msub>" in page
+    assert "```python\nprint('$2$')\n```\n\n```text\ntwo\nlines\n" in page
+    assert "<b>bold</b>" in page and "<Figure>" not in page
+    assert "(one_0.png)" in page
+    assert (tmp_path / "out" / "one_0.png").read_bytes() == b"png"
 
 
 def test_pages_and_style_sheets_load_nothing_from_elsewhere(site):
