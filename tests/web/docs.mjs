@@ -21,9 +21,13 @@ for (const name of paths) {
   await page.goto(address + name);
   if (inspected.includes(name)) {
     await page.addScriptTag({ path: path.join(packages, "axe-core", "axe.min.js") });
-    const { violations } = await page.evaluate(() => axe.run({ exclude: ["iframe"] }));
-    const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-    seen.complaints[name] = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+    for (const colorScheme of ["dark", "light"]) {
+      await page.emulateMedia({ colorScheme });
+      await page.waitForTimeout(500); // colours change slowly
+      const { violations } = await page.evaluate(() => axe.run({ exclude: ["iframe"] }));
+      const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+      seen.complaints[`${name} ${colorScheme}`] = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+    }
   }
   await page.setViewportSize({ width: 360, height: 740 });
   if (await page.evaluate(() => document.documentElement.scrollWidth > innerWidth)) seen.wide.push(name);

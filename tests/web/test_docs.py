@@ -131,4 +131,4 @@ def test_a_browser_reads_and_searches_it_without_leaving_the_machine(site, tmp_p
     seen = json.loads(done.stdout)
     assert seen["outside"] == [] and seen["errors"] == []
     assert seen["wide"] == []
-    assert len(seen["complaints"]) == 3 and not any(seen["complaints"].values())
+    assert len(seen["complaints"]) == 6 and not any(seen["complaints"].values())
