@@ -20,13 +20,14 @@ page.on("response", (response) => {
 for (const name of paths) {
   await page.goto(address + name);
   if (inspected.includes(name)) {
-    await page.addScriptTag({ path: path.join(packages, "axe-core", "axe.min.js") });
     for (const colorScheme of ["dark", "light"]) {
       await page.emulateMedia({ colorScheme });
-      await page.waitForTimeout(500); // colours change slowly
+      await page.reload();
+      await page.addScriptTag({ path: path.join(packages, "axe-core", "axe.min.js") });
       const { violations } = await page.evaluate(() => axe.run({ exclude: ["iframe"] }));
       const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
-      seen.complaints[`${name} ${colorScheme}`] = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
+      const scheme = await page.evaluate(() => document.body.dataset.mdColorScheme);
+      seen.complaints[`${name} ${scheme}`] = serious.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
     }
   }
   await page.setViewportSize({ width: 360, height: 740 });
