@@ -28,6 +28,7 @@ NUM_FIGURES = {
     "03_emnist_unet.ipynb": 13,
     "04_sentences.ipynb": 22,
     "05_solvers.ipynb": 10,
+    "06_your_hand.ipynb": 6,
 }
 NUM_ANIMATIONS = {
     "02_densities_x0.ipynb": 1,

@@ -23,7 +23,7 @@ from jdiff import losses, models, networks, training
 MIN_CHARS = 5
 NUM_STEPS, BATCH, RATE = 200, 64, 0.1
 PULL = 0.001
-BIAS = 0.2  # of a bias, what is 1 of a code
+BIAS = 0.1  # of a bias, what is 1 of a code
 
 
 class _Static(NamedTuple):

@@ -4,6 +4,7 @@ The corner marks give the perspective, the brightest around a place the light th
 What is left is the sheet itself, PIXELS to a millimetre, on which ink is dark.
 """
 
+import itertools
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ _FORMATS = ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "MPO"]
 _MAX_PIXELS = 10**8
 _SMALL = 1600  # pixels of the longer side, in which marks are looked for
 _DARKEST = 40  # of the paper, of 255
+_MOST_MARKS = 8
 _BLACK = 0.6  # share of the light that marks and bits give back, at most
 
 # Ink gives back less light than paper: as shares of what the ink of the sheet takes.
@@ -117,25 +119,37 @@ def _recognise(flat: np.ndarray, where: str) -> tuple[sheet.Form, np.ndarray]:
         raise DataError(
             f"{where} must show the four corner marks of a sheet, got {len(marks)}."
         )
-    # Clockwise, as y goes down; which of them is the top left, the bits tell.
-    angle = np.arctan2(*(marks - marks.mean(0)).T[::-1])
-    marks = marks[np.argsort(angle)]
-    for turn in range(4):
-        to_photo = fit_perspective(sheet.MARKS, np.roll(marks, turn, 0))
-        x, y = project(to_photo, sheet.bit_places()).astype(int).T
-        x, y = x.clip(0, flat.shape[1] - 1), y.clip(0, flat.shape[0] - 1)
-        bits = tuple((flat[y, x] < _BLACK).astype(int).tolist())
-        for form in sheet.FORMS:
-            if bits == form.bits:
-                return form, to_photo
+    # Which are the marks, and which of them is the top left, the bits tell.
+    for four in itertools.combinations(marks, 4):
+        found = np.array(four)
+        # Clockwise, as y goes down.
+        angle = np.arctan2(*(found - found.mean(0)).T[::-1])
+        found = found[np.argsort(angle)]
+        for turn in range(4):
+            to_photo = fit_perspective(sheet.MARKS, np.roll(found, turn, 0))
+            bits = _read_bits(flat, to_photo)
+            for form in sheet.FORMS:
+                if bits == form.bits:
+                    return form, to_photo
     raise DataError(
         f"{where} must show a sheet of `jdiff hand sheet`, got the marks of another "
         "page."
     )
 
 
+def _read_bits(flat: np.ndarray, to_photo: np.ndarray) -> tuple[int, ...]:
+    """Returns which bits are printed where a map says that they are."""
+    places = np.nan_to_num(project(to_photo, sheet.bit_places())).clip(-1e6, 1e6)
+    x, y = places.astype(int).T
+    x, y = x.clip(0, flat.shape[1] - 1), y.clip(0, flat.shape[0] - 1)
+    return tuple((flat[y, x] < _BLACK).astype(int).tolist())
+
+
 def _find_marks(dark: np.ndarray) -> np.ndarray:
-    """Returns the middles of the four largest squares within squares, float[n, 2]."""
+    """Returns the middles of squares within squares, the largest first, float[n, 2].
+
+    A large @ is one, too: hence a few more than the four marks.
+    """
     parts, num = ndimage.label(dark)
     boxes = ndimage.find_objects(parts)
     if not num:
@@ -153,7 +167,7 @@ def _find_marks(dark: np.ndarray) -> np.ndarray:
         inside = (apart < 0.12 * side[ring]) & (abs(ratio - 3 / 7) < 0.2)
         if (inside & (abs(share - 9 / 24) < 0.25)).any():
             found.append(ring)
-    largest = sorted(found, key=lambda ring: -side[ring])[:4]
+    largest = sorted(found, key=lambda ring: -side[ring])[:_MOST_MARKS]
     centres = ndimage.center_of_mass(dark, parts, np.array(largest) + 1)
     return np.array(centres).reshape(-1, 2)[:, ::-1] + 0.5  # of a pixel
 

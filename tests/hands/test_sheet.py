@@ -53,6 +53,18 @@ def test_cells_are_found_however_the_photo_is_turned(form, turns):
     assert window[rows[-3]].sum() > 3 * window[rows[2]].sum()
 
 
+def test_a_letter_like_a_mark_is_not_taken_for_one():
+    turn = np.linspace(0.0, 2 * np.pi, 40)
+    ring = np.stack([np.cos(turn), np.sin(turn)], 1)
+    spiral = ring * np.linspace(0.0, 0.45, 40)[:, None]
+    at = [1.1 * ring + [0.0, 0.8], 0.8 * spiral + [0.0, 0.8]]
+    characters = filled()
+    for k in (20, 47, 73):
+        characters[k] = at
+    cells = hands.find_cells(photograph(characters))
+    assert cells.form == hands.FULL and not cells.empty.any()
+
+
 def test_what_is_no_sheet_is_refused_in_one_sentence():
     photo = photograph(filled())
     for picture, words in [
