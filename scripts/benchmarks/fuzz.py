@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "fuzz"))
 
 LIMIT = 300.0  # seconds after which an input hangs, on a machine with other work
 CACHE = f"{tempfile.gettempdir()}/jdiff-fuzz"  # of compiled programs
+EACH = 2000  # inputs of a process, which keeps all programs that it compiles
 STARTING = 300.0  # seconds that a process may take before its first input
 COLUMNS = [
     "tried",
@@ -125,7 +126,8 @@ def run_area(area: str, args: argparse.Namespace, seconds: float, log: Path) -> 
     end, first = time.monotonic() + seconds, 0
     found = {"counts": Counter(), "peak_mb": 0, "slowest_s": 0.0, "fallen": []}
     while first < args.tries and time.monotonic() < end:
-        worker, current = Worker(area, args.seed, first, args.tries, log), None
+        last = min(args.tries, first + EACH)
+        worker, current = Worker(area, args.seed, first, last, log), None
         while current is not None or time.monotonic() < end:
             wait = STARTING if current is None else LIMIT
             kind, *rest = worker.next_report(wait)
