@@ -23,7 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv: the arguments; by default those of this process, which then ends at once
             when a signal comes.
     """
-    if argv is None:
+    is_process = argv is None
+    if is_process:
         signals.exit_on_signals()
         _prepare_streams()
     if sys.flags.optimize:
@@ -35,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         args.run(args)
         sys.stdout.flush()
+        if is_process:
+            signals.leave_at_once()
     except BrokenPipeError:  # nobody reads what is printed, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, OSError) as error:
