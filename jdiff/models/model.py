@@ -265,7 +265,7 @@ def suit_steps(
     with one of them "latent" stays.
     """
     few = num_steps <= MAX_FEW_STEPS and solver is guidance is None
-    return "distilled" if name == "latent" and few else name
+    return "distilled" if str(name) == "latent" and few else name
 
 
 def _mixture_model(path: str | Path) -> Model:

@@ -1,5 +1,7 @@
 """A trained model in one value: its denoiser, its weights, the mixture."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +67,7 @@ def test_a_denoiser_of_a_style_gives_the_network_label_and_style():
     ("name", "num_steps", "options", "expected"),
     [
         ("latent", 4, {}, "distilled"),
+        (Path("latent"), 1, {}, "distilled"),  # as the command line has it
         ("latent", 5, {}, "latent"),
         ("latent", 1, {"guidance": 2.0}, "latent"),
         ("latent", 1, {"solver": jdiff.ddim}, "latent"),
