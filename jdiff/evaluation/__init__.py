@@ -15,6 +15,7 @@ from jdiff.evaluation.damage import LADDER as LADDER
 from jdiff.evaluation.damage import Damage as Damage
 from jdiff.evaluation.distances import Manifolds as Manifolds
 from jdiff.evaluation.distances import compare_manifolds as compare_manifolds
+from jdiff.evaluation.distances import direction_distance as direction_distance
 from jdiff.evaluation.distances import frechet_distance as frechet_distance
 from jdiff.evaluation.distances import kernel_distance as kernel_distance
 from jdiff.evaluation.distances import sliced_wasserstein as sliced_wasserstein

@@ -21,6 +21,7 @@ from jdiff.evaluation.appearance import Appearance, measure_appearance, measure_
 from jdiff.evaluation.bootstrap import NUM_RESAMPLES, Estimate
 from jdiff.evaluation.distances import (
     compare_manifolds,
+    direction_distance,
     frechet_distance,
     kernel_distance,
 )
@@ -45,10 +46,12 @@ from jdiff.evaluation.selection import chars_of, draw
 class FeatureDistances(NamedTuple):
     """Distances between features of samples and of the reference; see these functions.
 
-    `frechet_distance`, `kernel_distance` (None if left out) and `compare_manifolds`.
+    `frechet_distance`, `direction_distance` (of "looks" None: they have no length),
+    `kernel_distance` (None if left out) and `compare_manifolds`.
     """
 
     frechet_distance: Estimate
+    direction_distance: Estimate | None
     kernel_distance: Estimate | None
     precision: Estimate
     recall: Estimate
@@ -253,6 +256,7 @@ def measure(
         pair = x, reference.features[name]
         distances[name] = FeatureDistances(
             frechet_distance(*pair, *bootstrap),
+            direction_distance(*pair, *bootstrap) if name in judges else None,
             None if fast else kernel_distance(*pair, *bootstrap),
             *compare_manifolds(*pair, *bootstrap),
         )

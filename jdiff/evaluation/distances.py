@@ -62,6 +62,30 @@ def frechet_distance(
     return centred_estimate(np.array([_frechet(*pair) for pair in pairs]))
 
 
+def direction_distance(
+    samples: np.ndarray,
+    reference: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Estimate:
+    """Returns the Fréchet distance between the directions of two sets of features.
+
+    The Fréchet distance of 10 x / |x|, so in hundredths of their squared length.
+
+    A classifier's features are the longer the surer it is, and one that does not
+    normalise images has shorter ones for faint ink and for speckle. Judges disagree on
+    lengths, so by the Fréchet distance they rank models in different orders, and agree
+    by directions. It does not see what changes the length alone.
+
+    Args and Raises: as `frechet_distance`.
+    """
+    pair = _as_features(samples, reference)
+    lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in pair]
+    # Features of a blank image may be 0: they have no direction, and stay.
+    units = [10 * x / np.where(n > 0, n, 1) for x, n in zip(pair, lengths, strict=True)]
+    return frechet_distance(*units, seed, num_resamples)
+
+
 def kernel_distance(
     samples: np.ndarray,
     reference: np.ndarray,

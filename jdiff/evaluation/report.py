@@ -17,10 +17,10 @@ _LABEL_WIDTH = 100
 _LEGEND = "read (of real images): samples, each with its nearest training image in grey"
 # Titles in the table, of fields of `Legibility` and of `FeatureDistances`.
 _READ = {"legible": "strict", "look-alikes merged": "merged"}
-_COMPARED = {"Frechet distance": "frechet_distance"}
+_COMPARED = {"Frechet distance": "frechet_distance", "directions": "direction_distance"}
 _COMPARED |= {name: name for name in ("precision", "recall", "density", "coverage")}
 _SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
-_DISTANCES = ("Frechet distance", *_SEEN)
+_DISTANCES = ("Frechet distance", "directions", *_SEEN)
 # The distances of appearance are small numbers of no unit.
 _PLAIN_NUMBERS = (*_DISTANCES, "density")
 
@@ -31,7 +31,8 @@ def headline(figures: Figures) -> dict[str, Estimate]:
     for titles, views in (_READ, figures.legibility), (_COMPARED, figures.distances):
         for title, field in titles.items():
             for name, view in views.items():
-                rows[f"{title}, {name}"] = getattr(view, field)
+                if (estimate := getattr(view, field)) is not None:
+                    rows[f"{title}, {name}"] = estimate
     rows |= zip(_SEEN, figures.appearance, strict=True)
     rows["repeated"] = figures.repeated
     if figures.copying is not None:
@@ -102,7 +103,7 @@ def format_table(evaluation: Evaluation) -> str:
             row = "".join(f"{by_char[char]:7.0%}" for char in worst)
             lines.append(f"{name + suffix:24}{row}".rstrip())
     drops = [_drop(evaluation, name) for name in judges]
-    return "\n".join([*lines, "", *drops])
+    return "\n".join([*lines, *drops])
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:

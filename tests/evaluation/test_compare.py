@@ -87,8 +87,9 @@ def test_the_figures_are_those_of_the_metrics(result):
     reference = evaluation.read_images(FAKE, TRAIN.images[rows]).features
     found, pair = result.samples.distances["fake"], (reading.features, reference)
     assert found.frechet_distance == evaluation.frechet_distance(*pair)
+    assert found.direction_distance == evaluation.direction_distance(*pair)
     assert found.kernel_distance == evaluation.kernel_distance(*pair)
-    assert found[2:] == evaluation.compare_manifolds(*pair)
+    assert found[3:] == evaluation.compare_manifolds(*pair)
     wanted = evaluation.chars_of(SAMPLES)
     expected = evaluation.legibility(
         evaluation.read_images(FAKE, SAMPLES.images), wanted, allowed=CHARS
@@ -101,7 +102,8 @@ def test_the_figures_are_those_of_the_metrics(result):
     looks.insert(0, evaluation.appearance.measure_looks(SAMPLES.images))
     mean, std = looks[1].mean(0), looks[1].std(0)
     distance = evaluation.frechet_distance(*((x - mean) / std for x in looks))
-    assert result.samples.distances["looks"].frechet_distance == distance
+    found = result.samples.distances["looks"]
+    assert found.frechet_distance == distance and found.direction_distance is None
     assert result.samples.appearance == evaluation.appearance.measure_appearance(
         SAMPLES.images, wanted, TRAIN.images[rows], evaluation.chars_of(TRAIN)[rows]
     )

@@ -11,6 +11,7 @@ from jdiff.evaluation import (
     bootstrap_fraction,
     compare_manifolds,
     copying,
+    direction_distance,
     distances,
     frechet_distance,
     kernel_distance,
@@ -144,6 +145,26 @@ def kernel_formula(x, y):
 
     across = sum(kernel(a, b) for a in x for b in y) / (len(x) * len(y))
     return within(x) + within(y) - 2.0 * across
+
+
+def test_the_distance_of_directions_is_that_of_vectors_of_length_10():
+    x, y = random_features(300, 4, 1) + 1, random_features(200, 4, 2)
+    units = [10 * v / np.linalg.norm(v, axis=1, keepdims=True) for v in (x, y)]
+    expected = frechet_distance(*units)
+    assert direction_distance(x, y) == pytest.approx(expected)
+
+
+def test_directions_do_not_see_lengths():
+    x, y = random_features(300, 4, 1), random_features(200, 4, 2)
+    factors = np.random.default_rng(0).uniform(0.1, 10, (300, 1))
+    found = [direction_distance(v, y).value for v in (x, factors * x)]
+    assert found[0] == pytest.approx(found[1])
+
+
+def test_features_without_direction_stay_where_they_are():
+    x, y = random_features(300, 4, 1), random_features(200, 4, 2)
+    x[:100] = 0
+    assert np.isfinite(direction_distance(x, y)).all()
 
 
 @pytest.mark.parametrize(("num_x", "num_y", "width"), [(2, 2, 1), (30, 20, 7)])
