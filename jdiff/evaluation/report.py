@@ -21,6 +21,7 @@ _COMPARED = {"Frechet distance": "frechet_distance", "directions": "direction_di
 _COMPARED |= {name: name for name in ("precision", "recall", "density", "coverage")}
 _SEEN = ("pyramid", "spectrum", "grey areas", "stroke width", "connected parts")
 _DISTANCES = ("Frechet distance", "directions", *_SEEN)
+_KEY = "[ ] 95%, * outside real"
 # The distances of appearance are small numbers of no unit.
 _PLAIN_NUMBERS = (*_DISTANCES, "density")
 
@@ -66,13 +67,13 @@ def worst_view(samples: Figures, real: Figures) -> tuple[str, float]:
 def format_table(evaluation: Evaluation) -> str:
     """Returns the figures of samples and real images side by side, as plain text.
 
-    No line is longer than 80 characters. A star marks what lies outside the interval of
-    real images.
+    No line is longer than 80 characters. In brackets are 95% bootstrap intervals; a
+    star marks what lies outside that of real images.
     """
     samples, real = headline(evaluation.samples), headline(evaluation.real)
     marked = outside(*evaluation[:2])
     num = f"{sum(evaluation.num_samples.values()):,}"
-    lines = [f"{'':25}{f'{num} samples':24}{f'{num} real images':23}   ratio"]
+    lines = [f"{_KEY:25}{f'{num} samples':24}{f'{num} real images':23}   ratio"]
     for name in samples:
         pair = samples[name], real[name]
         number = _number if name.startswith(_PLAIN_NUMBERS) else _percent
@@ -81,10 +82,7 @@ def format_table(evaluation: Evaluation) -> str:
         texts = [number(estimate) for estimate in pair]
         lines.append(f"{name:25}{texts[0]:22}{star} {texts[1]:23}{times:>8}".rstrip())
     name, ratio = worst_view(*evaluation[:2])
-    lines += [
-        "[ ]: 95% bootstrap intervals; *: outside that of real images",
-        f"worst view: {name}, {ratio:.1f} times its floor",
-    ]
+    lines.append(f"worst view: {name}, {ratio:.1f} times its floor")
     if evaluation.missing:
         lines.append(f"missing characters of the reference: {evaluation.missing}")
     lines.append("")
@@ -103,7 +101,7 @@ def format_table(evaluation: Evaluation) -> str:
             row = "".join(f"{by_char[char]:7.0%}" for char in worst)
             lines.append(f"{name + suffix:24}{row}".rstrip())
     drops = [_drop(evaluation, name) for name in judges]
-    return "\n".join([*lines, *drops])
+    return "\n".join([*lines, "", *drops])
 
 
 def as_dict(evaluation: Evaluation) -> dict[str, Any]:
