@@ -57,7 +57,7 @@ def test_a_program_has_at_most_12_lines(program):
         ("model = jdiff.fit(points", (1000, 2)),
         pytest.param("waves", (8, 64, 1), marks=pytest.mark.slow),
         ("edm_weight", (1000, 2)),
-        ("guide_by", (28, 28, 1)),
+        pytest.param("guide_by", (28, 28, 1), marks=pytest.mark.slow),
     ],
 )
 def test_samples_come_out(mark, shape):

@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import jax.numpy as jnp
+import pytest
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_the_api_on_one_screen_runs():
     code, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.splitlines()) <= 50

@@ -149,6 +149,7 @@ def run_steps(state, num_steps):
     return state, losses
 
 
+@pytest.mark.slow
 def test_training_overfits_two_images():
     _, losses = run_steps(tiny_run()[0], 60)
     mean_square = np.mean(np.linspace(-1, 1, 64) ** 2)

@@ -113,6 +113,7 @@ def test_hello_is_the_same_in_hello_world(folder):
     np.testing.assert_array_equal(short, long[: len(short)])
 
 
+@pytest.mark.slow
 def test_the_linear_model_writes_too(folder):
     main(["write", "Hello", "--model", "mixture"])
     assert (np.asarray(Image.open("hello.png")) < 64).mean() > 0.02

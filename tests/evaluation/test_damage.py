@@ -12,6 +12,7 @@ from jdiff.evaluation import LADDER
 
 CHARS = "ilA"
 NAMES = [damage.name for damage in LADDER]
+QUICK = ("white speckle", "gaps in strokes")  # the others are as slow
 
 
 def apply(name, strength, dataset, train=None, seed=0):
@@ -129,7 +130,13 @@ def yardstick():
     return judges, reference, real, train, floor
 
 
-@pytest.mark.parametrize("damage", LADDER, ids=NAMES)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for damage, name in zip(LADDER, NAMES, strict=True)
+    ],
+)
 def test_no_damage_that_a_person_notices_goes_unseen(yardstick, damage):
     judges, reference, real, train, floor = yardstick
     # Two characters of 62 have dots: so few images tell only when all are missing. By

@@ -86,6 +86,7 @@ def test_a_constant_latent_is_left_alone():
     assert latents["mean"].tolist() == latents["std"].tolist() == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_images_are_the_decoded_end_of_the_path():
     model = random_model()
     sample = draw(model, [0, 1, 2, 0, 1])

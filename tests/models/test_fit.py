@@ -43,12 +43,18 @@ def test_points_follow_their_label(model):
 @pytest.mark.parametrize(
     ("x", "network"),
     [
-        (RANDOM.normal(50.0, 2.0, (40, 8, 3)), None),
+        pytest.param(
+            RANDOM.normal(50.0, 2.0, (40, 8, 3)), None, marks=pytest.mark.slow
+        ),
         (
             RANDOM.integers(0, 256, (12, 8, 8, 3), np.uint8),
             jdiff.networks.make_dit(0, 16, 1, 2),
         ),
-        (RANDOM.uniform(-1, 1, (12, 6, 8, 1)).astype(np.float32), None),
+        pytest.param(
+            RANDOM.uniform(-1, 1, (12, 6, 8, 1)).astype(np.float32),
+            None,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["series", "bytes", "images"],
 )

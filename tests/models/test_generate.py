@@ -283,6 +283,7 @@ print(peak() - few)
 """
 
 
+@pytest.mark.slow
 # Not `resource`: its peak begins with that of the parent, which may be pytest's.
 @pytest.mark.skipif(
     not Path("/proc/self/status").exists(), reason="reads the peak from Linux' /proc"

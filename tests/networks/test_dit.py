@@ -28,6 +28,7 @@ def apply(x_t, label=0, params=None):
 X = jnp.asarray(np.random.default_rng(1).standard_normal((2, 8, 12, 3)), jnp.float32)
 
 
+@pytest.mark.slow
 def test_training_begins_at_the_prediction_0():
     params = jdiff.models.init_params(KEY, NETWORK, (8, 12, 3))
     np.testing.assert_array_equal(apply(X, params=params), np.zeros(X.shape))

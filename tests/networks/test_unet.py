@@ -69,6 +69,7 @@ def test_images_that_the_levels_do_not_divide_are_refused():
         shapes_of(jdiff.networks.make_unet(*TINY), 12)
 
 
+@pytest.mark.slow
 def test_gradients_computed_again_are_the_same():
     (loss, plain), (again, remat) = gradient(), gradient(remat=True)
     assert loss == pytest.approx(again, rel=1e-6)

@@ -23,7 +23,9 @@ def glyphs(monkeypatch):
     monkeypatch.setattr(jdiff.data, "load", load)
 
 
-@pytest.mark.parametrize("architecture", ["patch", "plain"])
+@pytest.mark.parametrize(
+    "architecture", ["patch", pytest.param("plain", marks=pytest.mark.slow)]
+)
 def test_a_judge_is_trained_and_reads(glyphs, tmp_path, architecture):
     out = tmp_path / "judge.safetensors"
     code, text, _ = train("judge", architecture, "--steps", 2, "--out", out)

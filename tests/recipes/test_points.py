@@ -66,6 +66,7 @@ def test_guidance_is_0_without_label_1_with_label_and_a_line_beyond(trained):
     np.testing.assert_allclose(beyond, free + 3 * (there - free), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_first_part_of_the_tutorial_runs_on_points_of_a_file(tmp_path):
     data, out = tmp_path / "p.npz", tmp_path / "part1.safetensors"
     np.savez(data, points=np.random.default_rng(0).normal(size=(30, 2)))

@@ -25,6 +25,7 @@ def programs(cache):
     return {path.name for path in (cache / "jdiff" / "compiled").glob("*-cache")}
 
 
+@pytest.mark.slow
 def test_the_second_process_finds_what_the_first_has_compiled(tmp_path):
     cache = tmp_path / "cache"
     first = write(tmp_path, cache)
