@@ -82,8 +82,10 @@ def direction_distance(
     pair = _as_features(samples, reference)
     lengths = [np.linalg.norm(x, axis=1, keepdims=True) for x in pair]
     # Features of a blank image may be 0: they have no direction, and stay.
-    units = [10 * x / np.where(n > 0, n, 1) for x, n in zip(pair, lengths, strict=True)]
-    return frechet_distance(*units, seed, num_resamples)
+    first, second = (
+        10 * x / np.where(n > 0, n, 1) for x, n in zip(pair, lengths, strict=True)
+    )
+    return frechet_distance(first, second, seed, num_resamples)
 
 
 def kernel_distance(

@@ -270,6 +270,9 @@ def _patient_loops() -> Iterator[None]:
     """
     new = asyncio.new_event_loop
 
+    def ignore(*args: Any, **options: Any) -> None:
+        """Takes the place of a method."""
+
     def new_patient_loop() -> asyncio.AbstractEventLoop:
         loop = new()
         loop.set_exception_handler(lambda loop, context: None)  # of what is not awaited
@@ -278,6 +281,8 @@ def _patient_loops() -> Iterator[None]:
         def close_when_done() -> None:
             if begun := asyncio.all_tasks(loop):
                 loop.run_until_complete(asyncio.wait(begun, timeout=_PATIENCE))
+            # Threads that read what was cancelled tell nobody.
+            loop.call_soon_threadsafe = ignore  # type: ignore[assignment]
             close()
 
         loop.close = close_when_done  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from storage.test_weights import DESCRIPTION, refused, unet_params
 
 import jdiff
 from jdiff import cli
+from jdiff.storage import checkpoints
 
 FACTS = {"seconds": 1.5, "description": {"chars": "ab"}}
 
@@ -100,8 +101,13 @@ def test_damaged_state_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("damaged", ["d/*", "manifest.ocdbt"])
-def test_what_cannot_be_read_prints_nothing(tmp_path, monkeypatch, caplog, damaged):
+@pytest.mark.parametrize("patience", [10.0, 0.0])
+def test_what_cannot_be_read_prints_nothing(
+    tmp_path, monkeypatch, caplog, damaged, patience
+):
     state, printed = state_of(1), []
+    # Without patience, all reads end after nobody waits any longer.
+    monkeypatch.setattr(checkpoints, "_PATIENCE", patience)
     monkeypatch.setattr(sys, "unraisablehook", printed.append)
     state = state._replace(params={f"w{k}": jnp.ones(9) for k in range(200)})
     jdiff.storage.save_checkpoint(tmp_path, 1, state, {})
