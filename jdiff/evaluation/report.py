@@ -82,7 +82,11 @@ def format_table(evaluation: Evaluation) -> str:
         texts = [number(estimate) for estimate in pair]
         lines.append(f"{name:25}{texts[0]:22}{star} {texts[1]:23}{times:>8}".rstrip())
     name, ratio = worst_view(*evaluation[:2])
-    lines.append(f"worst view: {name}, {ratio:.1f} times its floor")
+    views = evaluation.samples.distances.values()
+    least = min(view.precision.value for view in views)
+    lines.append(
+        f"worst view: {name}, {ratio:.1f} times its floor; least precision {least:.0%}"
+    )
     if evaluation.missing:
         lines.append(f"missing characters of the reference: {evaluation.missing}")
     lines.append("")

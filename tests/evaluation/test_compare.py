@@ -397,7 +397,8 @@ def test_the_table_holds_the_figures(result):
         assert ("*" in lines[name]) == (not inside)
     assert "96 samples" in table and "96 real images" in table
     name, ratio = evaluation.worst_view(*result[:2])
-    assert f"worst view: {name}, {ratio:.1f} times its floor" in table
+    least = min(samples[f"precision, {view}"].value for view in ("fake", "looks"))
+    assert f"{name}, {ratio:.1f} times its floor; least precision {least:.0%}" in table
 
 
 def test_the_table_fits_a_terminal(result):
