@@ -160,20 +160,19 @@ def test_what_type_checkers_see_is_what_users_see():
     assert PUBLIC - names <= {*ALLOWED, "importlib", "TYPE_CHECKING", "Any"}
 
 
-def facade_only(source):
-    """Asserts that a program uses public names of jdiff alone.
+def private_names(source):
+    """The names of jdiff that a program uses and that are not public.
 
     A public name is one of the facade, of a room, or of a module that a room shows.
     """
     tree = ast.parse(source)
-    for name in imports_of(tree):
-        root, *rest = name.split(".")
-        if root == "jdiff" and rest:
-            assert public(rest), name
-    for node in ast.walk(tree):
-        names = dotted(node)
-        if names and names[0] == "jdiff":
-            assert public(names[1:]), ".".join(names)
+    used = [name.split(".") for name in imports_of(tree)]
+    used += filter(None, map(dotted, ast.walk(tree)))
+    return {
+        ".".join(names)
+        for names in used
+        if names[0] == "jdiff" and len(names) > 1 and not public(names[1:])
+    }
 
 
 def dotted(node):
@@ -210,7 +209,7 @@ def public(names):
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
 def test_scripts_know_the_facade_alone(path):
-    facade_only(path.read_text())
+    assert not private_names(path.read_text())
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
@@ -219,7 +218,8 @@ def test_notebooks_know_the_facade_alone(path):
     for cell in cells:
         if cell["cell_type"] == "code":
             # Shell commands are not Python.
-            facade_only(re.sub(r"(?m)^(\s*)[!%].*", r"\1pass", "".join(cell["source"])))
+            code = re.sub(r"(?m)^(\s*)[!%].*", r"\1pass", "".join(cell["source"]))
+            assert not private_names(code)
 
 
 @pytest.mark.parametrize(

@@ -251,7 +251,7 @@ def _draw_batch(key, index, labels, hand, tables, plan):
     network, scout, params, schedule, times, guidance = tables
     model, make_solver, num_draws, with_path = plan
     solver = make_solver(schedule)
-    apply = jax.jit(model.apply)  # traced once, for all its uses
+    apply = jax.jit(model.apply)  # guidance traces it once, not twice
     null = jnp.full(hand.code.shape[1] + NUM_QUALITIES, jnp.nan, jnp.float32)
 
     def one(index, label, hand):
