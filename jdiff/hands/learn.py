@@ -4,6 +4,7 @@ reading = read_hand("sheet.jpg", model)
 hand = fit_hand(model, *encode_reading(reading))
 """
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ MAX_CHARS = 2000
 _NUM_GUIDES = 16  # hands of the model whose characters show how to write
 _STAND = "aceomnrsuvwxz"  # letters that stand on the line, as tall as an x
 _TALL, _X_OF_TALL = "ABCDEFGHIKLMNORSTUVWXYZbdfhkl0123456789", 0.62
+_WEIGHT = 3  # of a letter that is as tall as an x, where a tall one has 1
+_ODD = 0.3  # by how much the logarithm of a size counts as different, at most
 _LARGEST = 4.5  # coordinate of an array, beyond which a character is a mistake
 
 
@@ -87,7 +90,7 @@ def read_photo(cells: photo.Cells, model: models.PenModel) -> Reading:
     kinds = "".join(sorted(set(chars)))
     guides = dict(zip(kinds, draw_guides(model, kinds), strict=True)) if kinds else {}
     strokes: list[list[np.ndarray]] = [[] for _ in cells.form.chars]
-    base = photo.PIXELS * (sheet.BASELINE - sheet.WINDOW)
+    base = photo.PIXELS * (photo.MARGIN + sheet.BASELINE)
     for k in np.flatnonzero(found):
         char = cells.form.chars[k]
         lines = trace(
@@ -140,20 +143,18 @@ def find_unit(strokes: list[list[np.ndarray]], chars: str) -> list[list[np.ndarr
 
     People write larger than a sheet asks for, and not quite on its lines.
     """
-    ends = {
-        k: (points.min(), points.max())
-        for k, own in enumerate(strokes)
-        if (points := np.concatenate([s[:, 1] for s in own])).size
-    }
-    stand = [ends[k] for k, char in enumerate(chars) if char in _STAND]
-    tall = [ends[k] for k, char in enumerate(chars) if char in _TALL]
-    if not stand and not tall:
+    lows, sizes = [], []
+    for own, char in zip(strokes, chars, strict=True):
+        y = np.concatenate([s[:, 1] for s in own])
+        if y.size and np.ptp(y) and char in _STAND + _TALL:
+            lows.append(y.min())
+            size = math.log(np.ptp(y) * (1.0 if char in _STAND else _X_OF_TALL))
+            sizes += [size] * (_WEIGHT if char in _STAND else 1)
+    if not sizes:
         return strokes
-    low, high = np.array(stand or tall).T
-    unit = np.median(high - low) * (1.0 if stand else _X_OF_TALL)
-    if unit <= 0:
-        return strokes
-    origin = np.array([0.0, np.median(low)])
+    middle = np.median(sizes)
+    unit = math.exp(np.clip(sizes, middle - _ODD, middle + _ODD).mean())
+    origin = np.array([0.0, np.median(lows)])
     return [[(s - origin) / unit for s in own] for own in strokes]
 
 

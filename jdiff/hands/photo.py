@@ -29,6 +29,10 @@ _BLACK = 0.6  # share of the light that marks and bits give back, at most
 _FAINT, _CLEAR = 0.35, 0.55
 _GUIDES = 0.2  # that lines and print take, at most
 _SPECK = 0.2  # square millimetres
+MARGIN = 8.0  # millimetres around a cell, beyond which its ink is cut off
+# Connected ink that spans as many cells is not of one character, but of those that hold
+# as large a share of it.
+_WIDE, _SHARE = 1.75, 0.2
 # A cell whose ink spans as much of it both ways was crossed out.
 _CROSSED = 0.85
 
@@ -38,7 +42,7 @@ class Cells(NamedTuple):
 
     Attributes:
         form: of the sheet.
-        ink: of each cell below its print, bool[N, H, W].
+        ink: of each cell and MARGIN around it, bool[N, H, W].
         empty: which cells hold nothing, bool[N].
         crossed: which ones are crossed out, bool[N].
     """
@@ -214,24 +218,53 @@ def _straighten(picture: np.ndarray, to_photo: np.ndarray, factor: float) -> np.
 
 def _cut(darkness: np.ndarray, form: sheet.Form) -> Cells:
     """Returns the cells of a straight page, float[H, W] in [0, 1]."""
-    places = np.rint(PIXELS * (sheet.cell_places(form) + [0.0, sheet.WINDOW]))
-    width = round(PIXELS * sheet.CELL[0])
-    height = round(PIXELS * (sheet.CELL[1] - sheet.WINDOW))
+    places = np.rint(PIXELS * sheet.cell_places(form)).astype(int)
+    edge, top, width, height = (
+        round(PIXELS * side) for side in (MARGIN, sheet.WINDOW, *sheet.CELL)
+    )
+    none = len(places)
+    cells = np.full(darkness.shape, none)
+    for k, (x, y) in enumerate(places):
+        cells[y : y + height, x : x + width] = k
+    strong = darkness[(darkness > 2 * _GUIDES) & (cells < none)]
+    ink = _find_ink(darkness, np.median(strong) if strong.size else 1.0)
+    owners = np.pad(_find_owners(ink, cells, none), edge, constant_values=none)
+    tall, wide = height + 2 * edge, width + 2 * edge
     windows = np.stack(
-        [darkness[y : y + height, x : x + width] for x, y in places.astype(int)]
+        [owners[y : y + tall, x : x + wide] == k for k, (x, y) in enumerate(places)]
     )
-    strong = windows[windows > 2 * _GUIDES]
-    level = np.median(strong) if strong.size else 1.0
-    ink = np.stack([_find_ink(window, level) for window in windows])
-    empty = np.array([not own.any() for own in ink])
+    inside = windows[:, edge + top : edge + height, edge : edge + width]
     spans = np.array(
-        [
-            [np.ptp(k) for k in np.nonzero(own | blank)]
-            for own, blank in zip(ink, empty, strict=True)
-        ]
+        [[np.ptp(k) if k.size else 0 for k in np.nonzero(own)] for own in inside]
     )
-    crossed = (spans > _CROSSED * np.array([height, width])).all(1) & ~empty
-    return Cells(form, ink, empty, crossed)
+    crossed = (spans > _CROSSED * np.array([height - top, width])).all(1)
+    return Cells(form, windows, ~windows.any((1, 2)), crossed)
+
+
+def _find_owners(ink: np.ndarray, cells: np.ndarray, none: int) -> np.ndarray:
+    """Returns the cell that each pixel of ink belongs to, int[H, W].
+
+    People write over the edges of cells: what is connected belongs to the cell that
+    holds most of it. If it is too large for one character, some touch one another, and
+    each of their cells keeps what lies in it.
+
+    Args:
+        ink: bool[H, W].
+        cells: in which cell each pixel lies, int[H, W].
+        none: what stands for no cell.
+    """
+    owners = np.full(ink.shape, none)
+    parts, _ = ndimage.label(ink, np.ones((3, 3)))
+    for part, box in enumerate(ndimage.find_objects(parts), 1):
+        own = parts[box] == part
+        held = np.bincount(cells[box][own], minlength=none + 1)
+        spans = np.array(own.shape[::-1]) / PIXELS / sheet.CELL
+        if spans.max() < _WIDE:
+            owners[box][own] = held[:none].argmax() if held[:none].any() else none
+        else:
+            kept = np.where(held < _SHARE * own.sum(), none, np.arange(none + 1))
+            owners[box][own] = kept[cells[box][own]]
+    return owners
 
 
 def _find_ink(darkness: np.ndarray, level: float) -> np.ndarray:

@@ -41,11 +41,11 @@ _BIT = 3.5  # from bit to bit
 _CELLS = 12.0, 24.0  # the top left of the first cell
 COLUMNS = 10
 CELL = 18.6, 25.0
-# Of a cell, from its top: where writing begins, and the lines to write on.
+# Of a cell, from its top: where its letter ends, and the lines to write on.
 WINDOW, X_LINE, BASELINE = 4.5, 11.5, 17.0
 X_HEIGHT = BASELINE - X_LINE
 
-_BLACK, _TEXT, _GUIDE = 0, 120, 215
+_BLACK, _TEXT, _PALE, _GUIDE = 0, 120, 205, 215
 _TITLE = "One character a cell, on the line. Cross out what went wrong."
 
 
@@ -79,9 +79,9 @@ def draw_sheet(form: Form = FULL, dpi: float = 300.0) -> np.ndarray:
         low, high = (scale * (np.asarray(middle) + d) for d in (-side / 2, side / 2))
         draw.rectangle([*np.rint(low), *(np.rint(high) - 1)], fill=grey)
 
-    def write(place, text, size):
+    def write(place, text, size, grey):
         font = ImageFont.load_default(scale * size)
-        draw.text((scale * place[0], scale * place[1]), text, _TEXT, font)
+        draw.text((scale * place[0], scale * place[1]), text, grey, font)
 
     for middle in MARKS:
         for modules, grey in ((7, _BLACK), (5, 255), (3, _BLACK)):
@@ -89,14 +89,14 @@ def draw_sheet(form: Form = FULL, dpi: float = 300.0) -> np.ndarray:
     for middle, bit in zip(bit_places(), form.bits, strict=True):
         if bit:
             square(middle, 0.8 * _BIT, _BLACK)
-    write((72.0, 11.5), _TITLE, 3.8)
+    write((72.0, 11.5), _TITLE, 3.8, _TEXT)
     for char, (x, y) in zip(form.chars, cell_places(form), strict=True):
         left, right = scale * x, scale * (x + CELL[0])
         for line in (0.0, X_LINE, BASELINE, CELL[1]):
             draw.line([left, scale * (y + line), right, scale * (y + line)], _GUIDE)
         for edge in (left, right):
             draw.line([edge, scale * y, edge, scale * (y + CELL[1])], _GUIDE)
-        write((x + 0.8, y + 0.2), char, 3.2)  # above the window, tails and all
+        write((x + 0.8, y + 0.2), char, 4.0, _PALE)
     return np.asarray(page)
 
 

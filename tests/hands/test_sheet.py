@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from jdiff import hands, handwriting
 from jdiff.data import DataError
+from jdiff.hands.photo import PIXELS
 
 # A hook: not the same upside down.
 HOOK = [np.array([[0.0, 1.6], [0.0, 0.0], [0.8, 0.0]])]
@@ -51,6 +53,32 @@ def test_cells_are_found_however_the_photo_is_turned(form, turns):
     window = cells.ink[0]
     rows = np.flatnonzero(window.any(1))
     assert window[rows[-3]].sum() > 3 * window[rows[2]].sum()
+
+
+def test_ink_belongs_to_the_cell_that_holds_most_of_it():
+    dash = [np.array([[0.0, 0.9], [4.4, 0.9]])]  # 24 mm, in cells of 18.6
+    characters = filled(empty=range(94))
+    characters[44] = dash
+    cells = hands.find_cells(photograph(characters))
+    np.testing.assert_array_equal(np.flatnonzero(~cells.empty), [44])
+    columns = np.flatnonzero(cells.ink[44].any(0))
+    assert np.ptp(columns) / PIXELS == pytest.approx(24.2, abs=1.0)
+    # Two that touch are cut where their cells meet.
+    characters[45] = dash
+    cells = hands.find_cells(photograph(characters))
+    np.testing.assert_array_equal(np.flatnonzero(~cells.empty), [44, 45])
+
+
+def test_a_stroke_goes_on_across_print():
+    # 16 mm above the line, where the cell says which character it is for.
+    characters = filled(empty=range(94))
+    characters[44] = [np.array([[0.0, 2.9], [0.0, 0.0], [2.6, 0.0]])]
+    cells = hands.find_cells(photograph(characters))
+    np.testing.assert_array_equal(np.flatnonzero(~cells.empty), [44])
+    _, num = ndimage.label(cells.ink[44], np.ones((3, 3)))
+    rows = np.flatnonzero(cells.ink[44].any(1))
+    assert num == 1
+    assert np.ptp(rows) / PIXELS == pytest.approx(16.0, abs=1.0)
 
 
 def test_a_letter_like_a_mark_is_not_taken_for_one():
