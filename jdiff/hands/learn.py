@@ -4,7 +4,6 @@ reading = read_hand("sheet.jpg", model)
 hand = fit_hand(model, *encode_reading(reading))
 """
 
-import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,8 +21,7 @@ MAX_CHARS = 2000
 _NUM_GUIDES = 16  # hands of the model whose characters show how to write
 _STAND = "aceomnrsuvwxz"  # letters that stand on the line, as tall as an x
 _TALL, _X_OF_TALL = "ABCDEFGHIKLMNORSTUVWXYZbdfhkl0123456789", 0.62
-_WEIGHT = 3  # of a letter that is as tall as an x, where a tall one has 1
-_ODD = 0.3  # by how much the logarithm of a size counts as different, at most
+_MOST_VOTES = 2  # of all tall letters, where each that is as tall as an x has one
 _LARGEST = 4.5  # coordinate of an array, beyond which a character is a mistake
 
 
@@ -141,19 +139,24 @@ def draw_guides(model: models.PenModel, chars: str) -> np.ndarray:
 def find_unit(strokes: list[list[np.ndarray]], chars: str) -> list[list[np.ndarray]]:
     """Returns characters in heights of the writer's x, and on the writer's line.
 
-    People write larger than a sheet asks for, and not quite on its lines.
+    People write larger than a sheet asks for, and not quite on its lines. The height of
+    an x is a mean of logarithms, of letters as tall as it and, with fewer votes, of
+    others: how much taller these are differs from writer to writer.
     """
-    lows, sizes = [], []
+    stand: list[float] = []
+    tall: list[float] = []
+    lows: list[float] = []
     for own, char in zip(strokes, chars, strict=True):
         y = np.concatenate([s[:, 1] for s in own])
-        if y.size and np.ptp(y) and char in _STAND + _TALL:
+        height = np.ptp(y) if y.size else 0.0
+        if height > 0.0 and char in _STAND + _TALL:
+            (stand if char in _STAND else tall).append(height)
             lows.append(y.min())
-            size = math.log(np.ptp(y) * (1.0 if char in _STAND else _X_OF_TALL))
-            sizes += [size] * (_WEIGHT if char in _STAND else 1)
-    if not sizes:
+    votes = [len(stand), min(len(tall), _MOST_VOTES)]
+    if not any(votes):
         return strokes
-    middle = np.median(sizes)
-    unit = math.exp(np.clip(sizes, middle - _ODD, middle + _ODD).mean())
+    sizes = [np.median(stand or [1.0]), _X_OF_TALL * np.median(tall or [1.0])]
+    unit = np.exp(np.average(np.log(sizes), weights=votes))
     origin = np.array([0.0, np.median(lows)])
     return [[(s - origin) / unit for s in own] for own in strokes]
 

@@ -107,14 +107,20 @@ def test_what_is_no_sheet_is_refused_in_one_sentence():
 
 def test_strokes_in_cells_come_back_in_the_writers_units():
     form = hands.FULL
+    # Of a writer whose x is a hook, 1.6 times as tall as the sheet's, a little above
+    # the line, and whose l is as much taller than an x. One s went wrong.
+    characters = [None] * len(form.chars)
+    for char, height in {"x": 1.0, "o": 1.0, "s": 2.5, "l": 1.6, "h": 1.6}.items():
+        characters[form.chars.index(char)] = [height * HOOK[0] + [0.0, 0.2]]
     # A hook is one stroke.
-    placed = [[stroke] for stroke in hands.place_on_sheet(form, filled())]
-    reading = hands.read_cells(placed, form)
-    assert reading.chars == form.chars and not reading.empty
-    # An x of this writer is a hook, 1.6 times as tall as the sheet's.
-    x = reading.strokes[form.chars.index("x")][0]
-    assert np.ptp(x[:, 1]) == pytest.approx(1.0)
-    assert x[:, 1].min() == pytest.approx(0.0)
+    placed = iter(hands.place_on_sheet(form, characters))
+    cells = [[] if own is None else [next(placed)] for own in characters]
+    reading = hands.read_cells(cells, form)
+    assert reading.chars == "hlosx" and len(reading.empty) == 89
+    tall, _, _, _, x = (own[0][:, 1] for own in reading.strokes)
+    assert np.ptp(x) == pytest.approx(1.0, abs=0.1)
+    assert np.ptp(tall) == pytest.approx(1.6, abs=0.15)
+    assert x.min() == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize("suffix", [".pdf", ".png"])
