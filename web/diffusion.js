@@ -22,6 +22,31 @@ export function estimate({ alpha, sigma, prediction }, x_t, output, t) {
   return combine([a, x_t], [b, output]);
 }
 
+const TARGETS = {
+  v: (a, s) => [-s, a],
+  eps: () => [0, 1],
+  x_0: () => [1, 0],
+  flow: () => [-1, 1],
+};
+
+/** a x_0 + b eps of letters, each at a step of its own, with [a, b] of that step. */
+function mix(x_0, eps, times, weights) {
+  const size = x_0.length / times.length;
+  const pairs = times.map(weights);
+  return x_0.map((x, i) => {
+    const [a, b] = pairs[Math.floor(i / size)];
+    return a * x + b * eps[i];
+  });
+}
+
+/** x_t of letters at times, from x_0 and eps. */
+export const q_sample = ({ alpha, sigma }, x_0, eps, times) =>
+  mix(x_0, eps, times, (t) => [alpha[t], sigma[t]]);
+
+/** What the network should say at x_t. */
+export const target = ({ alpha, sigma, prediction }, x_0, eps, times) =>
+  mix(x_0, eps, times, (t) => TARGETS[prediction](alpha[t], sigma[t]));
+
 /** karras_timesteps: steps from T down to 0 that suit few steps. */
 export function karrasTimesteps({ alpha, sigma }, num, rho = 2, sigmaMax = 12) {
   const last = alpha.length - 1;

@@ -1,10 +1,13 @@
-// The page: controls, the text's page, its animations and files, and the second tab.
+// The page: controls, the text's page, its animations and files, and the other tabs.
 
 import { gif, paint, svg, written } from "./draw.js";
+import { loadHand, readCells, saveHand } from "./hand.js";
 import { place, typeset } from "./layout.js";
+import { makePad } from "./pad.js";
 import { decode, lengthOf, restyle } from "./strokes.js";
 
 const MAX_CHARS = 500; // of a text in the tab; the library writes 10,000
+const LETTERS = "abcdefghilmnoprstuwy"; // the twenty that are frequent in English
 const CAP = 44, PEN = 0.11;
 const CONTROLS = [ // name, lowest, highest, step, first value
   ["seed", 0, 999, 1, 7],
@@ -17,9 +20,11 @@ const $ = (id) => document.getElementById(id);
 const worker = new Worker("worker.js", { type: "module" });
 const waiting = new Map();
 let facts, drawn, page, playing, count = 0;
+let mine = null; // the code of the person's own hand
 
-worker.onmessage = ({ data: { id, answer, error } }) => {
-  const { resolve, reject } = waiting.get(id);
+worker.onmessage = ({ data: { id, answer, error, progress } }) => {
+  const { resolve, reject, onStep } = waiting.get(id);
+  if (progress) return onStep(progress);
   waiting.delete(id);
   if (error) reject(new Error(error));
   else resolve(answer);
@@ -30,17 +35,17 @@ worker.onerror = () => {
   waiting.clear();
 };
 
-function ask(kind, request) {
+function ask(kind, request, onStep) {
   return new Promise((resolve, reject) => {
-    waiting.set(++count, { resolve, reject });
+    waiting.set(++count, { resolve, reject, onStep });
     worker.postMessage({ id: count, kind, request });
   });
 }
 
-function say(text, isError = false) {
-  $("message").textContent = text;
-  $("message").classList.toggle("error", isError);
-  for (const button of document.querySelectorAll(".buttons button")) button.disabled = !page;
+function say(text, isError = false, place = "message") {
+  $(place).textContent = text;
+  $(place).classList.toggle("error", isError);
+  for (const button of document.querySelectorAll("#actions button")) button.disabled = !page;
 }
 
 for (const [name, min, max, step, value] of CONTROLS) {
@@ -51,6 +56,8 @@ for (const [name, min, max, step, value] of CONTROLS) {
 }
 $("controls").onsubmit = (event) => event.preventDefault();
 
+const isMine = () => mine && $("whose").value === "mine";
+let isAsLearned = true; // the neatness of the person's own hand, until the slider is moved
 const value = (name) => Number($(name).value);
 const ink = () => getComputedStyle(document.body).color;
 
@@ -72,7 +79,8 @@ function checked(text) {
 function request(text) {
   const labels = [...text.replace(/[ \n]/g, "")].map((c) => facts.classes.indexOf(c));
   const names = ["seed", "steps", "neatness", "guidance"];
-  return { labels, ...Object.fromEntries(names.map((name) => [name, value(name)])) };
+  const asked = Object.fromEntries(names.map((name) => [name, value(name)]));
+  return isMine() ? { labels, ...asked, code: mine, neatness: isAsLearned ? null : asked.neatness } : { labels, ...asked };
 }
 
 const styled = (array, finished) =>
@@ -82,7 +90,7 @@ function compose() {
   const { text, path, labels } = drawn;
   const finished = path.at(-1);
   const letters = finished.map((array) => styled(array));
-  const width = Math.max(320, Math.min($("write").clientWidth, 720));
+  const width = Math.max(320, Math.min($("tabs").clientWidth, 720));
   const layout = typeset(text, letters, labels.map((label) => facts.sides[label]), CAP, width);
   const pen = PEN * CAP * 1.25 ** value("weight");
   const strokes = place(layout, letters);
@@ -98,7 +106,7 @@ function compose() {
 }
 
 function show(page) {
-  paint($("page"), page, ink(), null, window.devicePixelRatio || 1);
+  for (const id of ["page", "preview"]) paint($(id), page, ink(), null, window.devicePixelRatio || 1);
 }
 
 // One request at a time; while it is drawn the latest change waits.
@@ -135,6 +143,14 @@ function play(frames, seconds) {
 $("noise").onclick = () => play((part) => page.states[Math.round(part * (page.states.length - 1))], 2);
 $("pen").onclick = () => play((part) => written(page, part), 3);
 
+function download(blob, name) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
 const SAVE = {
   svg: () => new Blob([svg(page)], { type: "image/svg+xml" }),
   png: () => new Promise((resolve) => {
@@ -147,11 +163,7 @@ const SAVE = {
 for (const button of document.querySelectorAll("[data-save]")) {
   button.onclick = async () => {
     const kind = button.dataset.save;
-    const link = document.createElement("a");
-    link.href = URL.createObjectURL(await SAVE[kind]());
-    link.download = `handwriting.${kind}`;
-    link.click();
-    URL.revokeObjectURL(link.href);
+    download(await SAVE[kind](), `handwriting.${kind}`);
   };
 }
 
@@ -180,6 +192,63 @@ function showStep() {
 $("letter").oninput = explain;
 $("step").oninput = () => example && showStep();
 
+// A hand of one's own.
+const pad = makePad($("cells"), LETTERS, ink, () => {
+  label();
+  if (!isLearning) tell("");
+});
+const tell = (text, isError) => say(text, isError, "own-message");
+let isLearning = false;
+
+/** Writes in a code from now on. */
+async function take(code) {
+  mine = code;
+  $("hands").hidden = $("preview").hidden = $("go-on").hidden = false;
+  $("whose").value = "mine";
+  isAsLearned = true;
+  label();
+  await write();
+}
+
+$("learn").onclick = async () => {
+  const begun = performance.now();
+  try {
+    if (!facts) throw new Error($("message").textContent);
+    const letters = readCells(pad.cells, facts.classes);
+    isLearning = true;
+    label();
+    tell("Learning …");
+    const code = await ask("learn", letters, (part) => ($("progress").value = part));
+    const empty = pad.cells.filter(({ strokes }) => !strokes.length).map(({ char }) => char);
+    await take(code);
+    const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+    tell(`Learned from ${letters.labels.length} letters in ${seconds} s, on this device.` +
+      (empty.length ? ` Left out, for their cells are empty: ${empty.join(" ")}` : ""));
+  } catch (error) {
+    tell(error.message, true);
+  }
+  isLearning = false;
+  label();
+};
+$("clear").onclick = () => pad.clear();
+$("save-hand").onclick = () =>
+  download(new Blob([saveHand(mine, facts)], { type: "application/json" }), "hand.json");
+$("load-hand").onclick = () => $("hand-file").click();
+$("hand-file").onchange = async ({ target }) => {
+  try {
+    if (!facts) throw new Error($("message").textContent);
+    await take(loadHand(await target.files[0].text(), facts));
+    tell("The page writes in the hand of the file.");
+  } catch (error) {
+    tell(error.message, true);
+  }
+  target.value = ""; // so that the same file can be chosen again
+};
+$("go-on").onclick = () => {
+  choose($("tab-write"));
+  $("text").focus();
+};
+
 const tabs = [...document.querySelectorAll("[role=tab]")];
 function choose(tab) {
   for (const one of tabs) {
@@ -188,29 +257,47 @@ function choose(tab) {
     $(one.getAttribute("aria-controls")).hidden = one !== tab;
   }
   if (tab.id === "tab-how") explain();
+  if (tab.id === "tab-own") pad.repaint();
 }
 for (const tab of tabs) {
   tab.onclick = () => choose(tab);
   tab.onkeydown = ({ key }) => {
     if (key !== "ArrowLeft" && key !== "ArrowRight") return;
-    const other = tabs[(tabs.indexOf(tab) + 1) % tabs.length];
+    const step = key === "ArrowRight" ? 1 : tabs.length - 1;
+    const other = tabs[(tabs.indexOf(tab) + step) % tabs.length];
     choose(other), other.focus();
   };
 }
 
+/** What outputs and buttons show of the state. */
 function label() {
-  for (const output of document.querySelectorAll("#controls output"))
-    output.textContent = output.htmlFor.value === "seed" ? "" : $(output.htmlFor.value).value;
+  for (const output of document.querySelectorAll("#controls output")) {
+    const name = output.htmlFor.value;
+    output.textContent = name === "seed" ? "" : $(name).value;
+    if (name === "neatness" && isMine() && isAsLearned) output.textContent = "as learned";
+  }
+  $("progress").hidden = !isLearning;
+  $("learn").disabled = isLearning;
+  $("clear").disabled = pad.cells.every(({ strokes }) => !strokes.length);
+  $("save-hand").disabled = !mine;
 }
 $("text").oninput = write;
 $("controls").oninput = ({ target }) => {
+  if (target.id === "neatness") isAsLearned = false;
+  if (target.id === "whose") isAsLearned = true;
   label();
   const isShape = ["slant", "weight", "width"].includes(target.id);
   if (!isShape) write();
   else if (drawn && !busy) compose();
 };
-window.onresize = () => drawn && !busy && compose();
-matchMedia("(prefers-color-scheme: dark)").onchange = () => page && show(page);
+window.onresize = () => {
+  if (drawn && !busy) compose();
+  pad.repaint();
+};
+matchMedia("(prefers-color-scheme: dark)").onchange = () => {
+  if (page) show(page);
+  pad.repaint();
+};
 
 label();
 say("Loading the network …");
@@ -224,4 +311,7 @@ try {
 } catch (error) {
   say(error.message, true);
 }
-window.jdiff = { drawn: () => drawn, page: () => page };
+window.jdiff = { // what the test asks for
+  drawn: () => drawn, page: () => page, hand: () => mine, cells: pad.cells,
+  arrays: () => readCells(pad.cells, facts.classes).arrays,
+};

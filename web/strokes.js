@@ -1,16 +1,31 @@
 // Arrays of 60 points to strokes, and strokes restyled: jdiff.handwriting.strokes.
 // A stroke is a list of points [x, y], in heights of an x, y up from the baseline.
 
-const NUM = 60, SCALE = 0.7, MIDDLE = 0.6, DOT = 0.12, CALM = 0.045, REACH = 0.85;
+export const MAX_STROKES = 6, SIZE = 180; // numbers of a letter: 60 points (x, y, pen)
+
+const NUM = 60, SCALE = 0.7, MIDDLE = 0.6, PEN = 0.7, DOT = 0.12, CALM = 0.045, REACH = 0.85;
 
 export const lengthOf = (stroke) =>
   stroke.slice(1).reduce((sum, p, i) => sum + Math.hypot(p[0] - stroke[i][0], p[1] - stroke[i][1]), 0);
+
+/** Whether the pen is +1 or -1 at point i of a letter of n strokes. */
+const penAt = (i, n) => (Math.floor((i * n) / NUM) % 2 ? -1 : 1);
+
+/** The array of a letter of 1 to 6 strokes. */
+export function encode(strokes) {
+  const num = strokes.length;
+  const points = strokes.flatMap((stroke) => resample(stroke, NUM / num));
+  const x = points.map((point) => point[0]);
+  const middle = (Math.min(...x) + Math.max(...x)) / 2;
+  return Float32Array.from(points.flatMap(([x, y], i) =>
+    [(x - middle) / SCALE, (y - MIDDLE) / SCALE, PEN * penAt(i, num)]));
+}
 
 /** How many strokes the column of the pen tells of. */
 function countStrokes(array) {
   const votes = [1, 2, 3, 4, 5, 6].map((n) => {
     let sum = 0;
-    for (let i = 0; i < NUM; i++) sum += array[3 * i + 2] * (Math.floor((i * n) / NUM) % 2 ? -1 : 1);
+    for (let i = 0; i < NUM; i++) sum += array[3 * i + 2] * penAt(i, n);
     return sum;
   });
   return 1 + votes.indexOf(Math.max(...votes));
@@ -59,8 +74,9 @@ function smooth(stroke) {
     kernel.reduce((sum, weight, j) => sum + weight * at(i + j - reach, c), 0) / total));
 }
 
-/** Points equally spaced along a stroke, both ends included. */
+/** Points equally spaced along a stroke, both ends included; a single one is repeated. */
 export function resample(stroke, num) {
+  if (stroke.length === 1) return Array(num).fill(stroke[0]);
   const along = [0];
   for (let i = 1; i < stroke.length; i++)
     along.push(along[i - 1] + Math.hypot(stroke[i][0] - stroke[i - 1][0], stroke[i][1] - stroke[i - 1][1]));

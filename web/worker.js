@@ -2,12 +2,13 @@
 
 import * as ort from "./vendor/ort.wasm.min.mjs";
 import { consistency, estimate, guide, karrasTimesteps, logSNR, unipc } from "./diffusion.js";
+import { fitHand } from "./hand.js";
 import { foldIn, key, normal, split } from "./random.js";
+import { SIZE } from "./strokes.js";
 
-const SIZE = 180; // numbers of a letter: 60 points (x, y, pen)
 const FORMAT = "jdiff-export-1";
 const BATCH = 16; // letters at a time
-let facts, networks;
+let facts, bytes, networks;
 
 async function fetched(name) {
   const response = await fetch(new URL(name, self.location)).catch(() => null);
@@ -21,14 +22,20 @@ async function load() {
     throw new Error(`The model must be of version ${FORMAT}, got ${facts.format ?? "none"}.`);
   ort.env.wasm.wasmPaths = new URL("vendor/", self.location).href;
   ort.env.wasm.numThreads = 1;
+  bytes = {};
   networks = {};
-  for (const [name, file] of Object.entries(facts.files)) {
-    const bytes = await (await fetched(file)).arrayBuffer();
-    networks[name] = await ort.InferenceSession.create(bytes).catch(() => {
-      throw new Error(`The file ${file} is no whole model: load the page again.`);
-    });
-  }
+  for (const name of Object.keys(facts.files)) if (name !== "grad") await open(name);
   return facts;
+}
+
+/** Loads a graph, if it is not there; the gradient's weights are the network's. */
+async function open(name, externalData = []) {
+  if (networks[name]) return;
+  const file = facts.files[name];
+  bytes[name] = await (await fetched(file)).arrayBuffer();
+  networks[name] = await ort.InferenceSession.create(bytes[name], { externalData }).catch(() => {
+    throw new Error(`The file ${file} is no whole model: load the page again.`);
+  });
 }
 
 async function run(name, inputs) {
@@ -36,16 +43,18 @@ async function run(name, inputs) {
   return Object.values(outputs)[0].data;
 }
 
+const tensor = (numbers, shape, type = "float32") =>
+  new ort.Tensor(type, (type === "int32" ? Int32Array : Float32Array).from(numbers), shape);
+
 /** A denoiser (x_t, t) -> x_0 of a batch of letters in a style each. */
 function denoiser(name, labels, styles) {
   const num = labels.length, width = styles[0].length;
-  const label = new ort.Tensor("int32", Int32Array.from(labels), [num]);
-  const style = new ort.Tensor("float32", Float32Array.from(styles.flat()), [num, width]);
+  const label = tensor(labels, [num], "int32");
+  const style = tensor(styles.flat(), [num, width]);
   return async (x_t, t) => {
-    const level = new Float32Array(num).fill(logSNR(facts, t));
     const output = await run(name, {
-      x_t: new ort.Tensor("float32", x_t, [num, 60, 3]),
-      log_snr: new ort.Tensor("float32", level, [num]),
+      x_t: tensor(x_t, [num, 60, 3]),
+      log_snr: tensor(Array(num).fill(logSNR(facts, t)), [num]),
       label,
       style,
     });
@@ -64,7 +73,8 @@ function hand(seed, neatness) {
 
 /** Letters of a batch: the best of some draws each, and their paths. */
 async function draw(request, labels, start) {
-  const { seed, steps, neatness, guidance } = request;
+  const { seed, code, steps, guidance } = request;
+  const neatness = request.neatness ?? NaN; // whatever the code says
   const times = karrasTimesteps(facts, steps);
   const few = "few" in networks && steps <= 4 && guidance === facts.guidance;
   const scouts = "few" in networks && !few;
@@ -72,8 +82,8 @@ async function draw(request, labels, start) {
   const all = labels.flatMap((label, k) =>
     split(foldIn(key(seed), start + k), num).map((own) => {
       const [keyStyle, keyX] = split(own);
-      const uneven = [...normal(keyStyle, 3)].map((z) => (1 - neatness) * z);
-      const style = [...hand(seed, neatness), 2 * neatness - 1, ...uneven];
+      const uneven = [...normal(keyStyle, 3)].map((z) => (code ? 0 : (1 - neatness) * z));
+      const style = [...(code ?? hand(seed, neatness)), 2 * neatness - 1, ...uneven];
       return { label, style, keys: split(keyX) };
     }),
   );
@@ -96,7 +106,7 @@ async function draw(request, labels, start) {
   const found = await (scouts ? sample(all, "few", ends, false)
     : sample(all, few ? "few" : "network", times, !few));
   const read = await run("judge", {
-    x_0: new ort.Tensor("float32", found.path.at(-1), [all.length, 60, 3]),
+    x_0: tensor(found.path.at(-1), [all.length, 60, 3]),
   });
   const best = labels.map((label, k) => {
     const scores = Array.from({ length: num }, (_, i) => legibility(read, k * num + i, label));
@@ -129,9 +139,26 @@ async function write(request) {
   return result;
 }
 
+/** The code of the hand that wrote letters, { arrays, labels }. */
+async function learn(letters, onStep) {
+  await open("grad", [{ path: facts.files.network, data: bytes.network }]);
+  const gradient = (x_t, levels, labels, styles, target) => {
+    const num = labels.length;
+    return run("grad", {
+      x_t: tensor(x_t, [num, 60, 3]),
+      log_snr: tensor(levels, [num]),
+      label: tensor(labels, [num], "int32"),
+      style: tensor(styles.flat(), [num, styles[0].length]),
+      target: tensor(target, [num, 60, 3]),
+    });
+  };
+  return fitHand(facts, letters, gradient, onStep);
+}
+
+const DO = { load, write, learn };
 self.onmessage = async ({ data: { id, kind, request } }) => {
   try {
-    const answer = kind === "load" ? await load() : await write(request);
+    const answer = await DO[kind](request, (progress) => self.postMessage({ id, progress }));
     self.postMessage({ id, answer });
   } catch (error) {
     self.postMessage({ id, error: error.message });

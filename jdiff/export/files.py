@@ -2,11 +2,14 @@
 
     model.onnx          (x_t, log_snr, label, style) -> output
     model.few.onnx      the same, distilled to 1 to 4 steps       models of strokes
+    model.grad.onnx     (x_t, log_snr, label, style, target)      models of strokes
+                        -> gradient of the loss by the style
     model.judge.onnx    x_0 -> logits of the classes              models of strokes
     model.decoder.onnx  z -> image in [-1, 1]                     models of latents
     model.json          schedule, classes, hands: what else a sampler needs
 
 All graphs have a batch axis and are float32 inside. A style that is not known is NaN.
+The weights of model.grad.onnx lie in model.onnx: ONNX calls that external data.
 """
 
 import json
@@ -17,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff import models, storage
-from jdiff.export.graph import to_onnx
+from jdiff import losses, models, storage
+from jdiff.export.graph import share_weights, to_onnx
 from jdiff.handwriting import NUM_POINTS, STYLES
 from jdiff.networks import Condition
 
@@ -48,9 +51,13 @@ def export(path: str | Path, model: models.Model | models.PenModel) -> list[Path
         raise ValueError("the model must be of strokes or latents, to be exported.")
     files = {name: path.with_suffix(f".{name}.onnx") for name in graphs}
     files["network"] = path
-    for name, graph in graphs.items():
+    written = {name: graph.SerializeToString() for name, graph in graphs.items()}
+    if "grad" in graphs:
+        share_weights(graphs["grad"], written["network"], path.name)
+        written["grad"] = graphs["grad"].SerializeToString()
+    for name in graphs:
         with storage.atomic_write(files[name]) as draft:
-            draft.write_bytes(graph.SerializeToString())
+            draft.write_bytes(written[name])
     facts |= _common_facts(model)
     facts["files"] = {name: files[name].name for name in graphs}
     # Last: where it is, all is.
@@ -88,7 +95,26 @@ def _pen_graphs(model: models.PenModel) -> dict[str, Any]:
     return {
         name: _network(model, params, x_0.shape, num_styles)
         for name, params in graphs.items()
-    } | {"judge": to_onnx(judge, {"x_0": x_0}, "logits")}
+    } | {
+        "grad": _gradient(model, x_0, num_styles),
+        "judge": to_onnx(judge, {"x_0": x_0}, "logits"),
+    }
+
+
+def _gradient(model: models.PenModel, x_0: Any, num_styles: int) -> Any:
+    """Returns the graph of the gradient of one character's loss by its style."""
+
+    def gradient(x_t, log_snr, label, style, target):
+        def loss(style):
+            condition = Condition(label[None], style[None])
+            output = model.apply(model.params, x_t[None], log_snr[None], condition)
+            return losses.l2_loss(output[0], target)
+
+        return jax.grad(loss)(style)
+
+    style = jax.ShapeDtypeStruct((num_styles,), jnp.float32)
+    inputs = {"x_t": x_0, "log_snr": _NUMBER, "label": _LABEL, "style": style}
+    return to_onnx(gradient, inputs | {"target": x_0}, "gradient")
 
 
 def _latent_graphs(model: Any) -> dict[str, Any]:
@@ -136,6 +162,7 @@ def _pen_facts(model: models.PenModel) -> dict[str, Any]:
     first = models.draw_hand(marked, 0, 1.0).code
     return {
         "kind": "pen",
+        "digest": models.digest_pen(model),
         "hands": list(map(_numbers, model.hands)),
         "sides": list(map(_numbers, model.sides)),
         "seeds": [_mixture(marked, seed) for seed in range(NUM_SEEDS)],

@@ -2,7 +2,8 @@
 
 The function is written for one example; the graph has a batch axis. JAX traces it, and
 each primitive of the trace becomes a node or two. What is known beforehand is computed
-beforehand. The primitives here are those of perceptrons; another one raises.
+beforehand. The primitives here are those of perceptrons and their gradients; another
+one raises.
 
 jax2onnx would do this, too, but it needs an older orbax than `[train]` has, and brings
 two more libraries of networks.
@@ -16,10 +17,12 @@ import numpy as np
 
 OPSET = 18
 _IR_VERSION = 10  # of the file format; older runtimes read no newer one
+_MIN_SHARED = 128  # bytes that no other tensor holds by chance
 _MIN_HALF = 64  # weights in a tensor that is worth a node to convert it
 
 _SAME = {
-    **{"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "neg": "Neg"},
+    **{"add": "Add", "add_any": "Add", "sub": "Sub", "mul": "Mul", "div": "Div"},
+    "neg": "Neg",
     **{"max": "Max", "min": "Min", "pow": "Pow", "abs": "Abs", "sqrt": "Sqrt"},
     **{"exp": "Exp", "log": "Log", "sin": "Sin", "cos": "Cos", "tanh": "Tanh"},
     **{"logistic": "Sigmoid", "erf": "Erf", "sign": "Sign"},
@@ -85,6 +88,24 @@ def to_onnx(
     )
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def share_weights(graph: Any, other: bytes, name: str) -> None:
+    """Takes the large tensors of a graph out of it, where another file holds them.
+
+    Args:
+        graph: an `onnx.ModelProto`; its tensors become external data, in ONNX's terms.
+        other: the bytes of a file that will lie beside the graph's.
+        name: of that file.
+    """
+    import onnx
+
+    for tensor in graph.graph.initializer:
+        size = len(tensor.raw_data)
+        place = other.find(tensor.raw_data) if size >= _MIN_SHARED else -1
+        if place >= 0:
+            onnx.external_data_helper.set_external_data(tensor, name, place, size)
+            tensor.ClearField("raw_data")
 
 
 def _describe(name: str, example: Any) -> Any:
@@ -266,6 +287,11 @@ def _power(graph, out, inputs, params):
     return graph.elementwise("Pow", [x, np.array(power, out.dtype)])
 
 
+def _one_minus_square(graph, out, inputs, params):
+    square = graph.elementwise("Mul", [inputs[0], inputs[0]])
+    return graph.elementwise("Sub", [np.array(1, out.dtype), square])
+
+
 def _cast(graph, out, inputs, params):
     import onnx
 
@@ -310,12 +336,15 @@ def _reduce(op):
 def _dot_general(graph, out, inputs, params):
     (left, right), batch = params["dimension_numbers"]
     ranks = [len(value.shape) for value in inputs]
-    if (left, right) != ((ranks[0] - 1,), (0,)) or ranks[1] != 2 or any(batch):
+    if left != (ranks[0] - 1,) or ranks[1] != 2 or any(batch):
         raise ValueError(
             "a product must be of an array and a matrix, to be exported, "
             f"got {params['dimension_numbers']}."
         )
-    return graph.add("MatMul", inputs, out.shape)
+    array, matrix = inputs
+    if right == (1,):  # as in gradients; a node, for the matrix is stored once
+        matrix = graph.add("Transpose", [matrix], matrix.shape[::-1], perm=[1, 0])
+    return graph.add("MatMul", [array, matrix], out.shape)
 
 
 def _gather(graph, out, inputs, params):
@@ -330,7 +359,7 @@ def _gather(graph, out, inputs, params):
 
 
 _BROADCASTING = {"select_n", "ne", "rsqrt", "integer_pow", "square", "copy"}
-_BROADCASTING |= {"convert_element_type", "broadcast_in_dim"}
+_BROADCASTING |= {"convert_element_type", "broadcast_in_dim", "one_minus_square"}
 _NODES: dict[str, Callable[..., Any]] = {
     "broadcast_in_dim": _broadcast_in_dim,
     "concatenate": _concatenate,
@@ -340,6 +369,7 @@ _NODES: dict[str, Callable[..., Any]] = {
     "gather": _gather,
     "integer_pow": _power,
     "ne": _not_equal,
+    "one_minus_square": _one_minus_square,
     "reshape": _reshape,
     "rsqrt": _rsqrt,
     "select_n": _select,

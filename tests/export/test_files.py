@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 import jdiff
-from jdiff import export, models
+from jdiff import export, losses, models
 from jdiff.cli import main
 from jdiff.networks import Condition
 
@@ -60,6 +60,28 @@ def test_onnx_runtime_judges_alike(folder, facts, pen):
     x_0 = noise(pen)[0]
     (logits,) = session(folder, facts, "judge").run(None, {"x_0": x_0})
     np.testing.assert_allclose(logits, pen.judge(pen.params, x_0), 1e-5, 1e-5)
+
+
+def test_onnx_runtime_computes_the_gradient_of_the_loss(folder, facts, pen):
+    x_t, log_snr, label, style = noise(pen)
+    target = np.random.default_rng(1).standard_normal(x_t.shape, np.float32)
+    inputs = {"x_t": x_t, "log_snr": log_snr, "label": label, "style": style}
+    (found,) = session(folder, facts, "grad").run(None, inputs | {"target": target})
+
+    def loss(style):
+        output = pen.apply(pen.params, x_t, log_snr, Condition(label, style))
+        return jax.vmap(losses.l2_loss)(output, target).sum()
+
+    expected = jax.grad(loss)(style)
+    np.testing.assert_allclose(found, expected, 1e-4, 1e-5)
+    assert np.abs(found[1]).min() > 0 and not found[0].any()  # NaN: not known
+
+
+def test_weights_lie_in_one_file_alone(folder, facts):
+    sizes = {
+        name: (folder / file).stat().st_size for name, file in facts["files"].items()
+    }
+    assert sizes["grad"] < 0.02 * sizes["network"]
 
 
 def called(network):

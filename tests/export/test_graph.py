@@ -37,6 +37,10 @@ def batch(num=5, seed=0):
         lambda x: jnp.clip(x, -0.5, 0.5).reshape(2, 3) * jnp.arange(3.0)[None],
         lambda x: jnp.log(1.0 + jnp.exp(x)),
         lambda x: (x > 0) & (x < 1) | (x != x),
+        jax.grad(
+            lambda x: (jax.nn.gelu(x @ jnp.arange(24.0).reshape(6, 4)) ** 2).sum()
+        ),
+        jax.grad(lambda x: (jnp.tanh(x).reshape(2, 3).sum(1) / x.max()).sum()),
     ],
 )
 def test_a_graph_computes_what_jax_does(function):

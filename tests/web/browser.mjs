@@ -1,6 +1,8 @@
 // What a person does with the page, in Debian's chromium; prints what it saw as JSON.
-// node browser.mjs ADDRESS FOLDER: pictures and saved files go to the folder.
+// node browser.mjs ADDRESS FOLDER PACKAGES: pictures and saved files go to the folder, where
+// letters.json holds what is drawn, { letter: strokes }.
 
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 
@@ -44,6 +46,29 @@ const slide = async (page, id, value) => {
 };
 const letters = (page) => page.evaluate(() => jdiff.drawn().path.at(-1).map((x) => [...x]));
 
+const draw = async (page, char, strokes) => {
+  const index = await page.evaluate((char) => jdiff.cells.findIndex((cell) => cell.char === char), char);
+  const canvas = page.locator("#cells canvas").nth(index);
+  await canvas.scrollIntoViewIfNeeded();
+  const { x, y, width } = await canvas.boundingBox();
+  const at = (point) => [x + width * (0.25 + 0.3 * point[0]), y + width * (0.86 - 0.3 * point[1])];
+  for (const [first, ...others] of strokes) {
+    await page.mouse.move(...at(first));
+    await page.mouse.down();
+    for (const point of others) await page.mouse.move(...at(point));
+    await page.mouse.up();
+  }
+};
+const told = async (page) => {
+  const done = () => !/^$|Learning/.test(document.querySelector("#own-message").textContent);
+  await page.waitForFunction(done, null, { timeout: 240000 });
+  return page.textContent("#own-message");
+};
+const save = async (page, button, name) => {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.click(button)]);
+  await download.saveAs(`${folder}/${name}`);
+};
+
 const weighed = [];
 const page = await open({}, async (page) => {
   page.on("requestfinished", (request) => weighed.push(request.sizes()));
@@ -58,10 +83,7 @@ await page.screenshot({ path: `${folder}/light.png` });
 await inspect(page, "write");
 await slide(page, "steps", 10);
 seen.again = await message(page);
-for (const kind of ["svg", "png", "gif"]) {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.click(`[data-save=${kind}]`)]);
-  await download.saveAs(`${folder}/handwriting.${kind}`);
-}
+for (const kind of ["svg", "png", "gif"]) await save(page, `[data-save=${kind}]`, `handwriting.${kind}`);
 await slide(page, "steps", 3);
 seen.fewer = await page.evaluate(() => jdiff.drawn().path.length);
 await slide(page, "seed", 8);
@@ -101,11 +123,53 @@ seen.after = await message(page);
 await slide(page, "seed", 1000);
 seen.sentences.seed = await message(page);
 
+const own = await open();
+await settled(own);
+await own.focus("#tab-write");
+await own.keyboard.press("ArrowLeft"); // the last tab
+await draw(own, "i", [[[0.5, 1.5]]]);
+await own.click("#learn");
+seen.sentences.dot = await told(own);
+await own.focus("[aria-label='Clear i']");
+await own.keyboard.press("Enter");
+await own.click("#learn");
+await own.waitForFunction(() => /least/.test(document.querySelector("#own-message").textContent));
+seen.sentences.letters = await told(own);
+for (const [char, strokes] of Object.entries(JSON.parse(readFileSync(`${folder}/letters.json`))))
+  await draw(own, char, strokes);
+await own.screenshot({ path: `${folder}/own.png`, fullPage: true });
+await inspect(own, "own");
+await own.click("#learn");
+await own.waitForFunction(() => jdiff.hand(), null, { timeout: 240000 });
+await own.waitForFunction(() => /Learned/.test(document.querySelector("#own-message").textContent));
+seen.own = { message: await told(own), letters: await letters(own) };
+Object.assign(seen.own, await own.evaluate(() => ({ cells: jdiff.cells.map(({ char, strokes }) => ({ char, strokes })), code: jdiff.hand() })));
+seen.own.arrays = await own.evaluate(() => jdiff.arrays().map((x) => [...x]));
+await save(own, "#save-hand", "hand.json");
+await own.screenshot({ path: `${folder}/learned.png`, fullPage: true });
+await own.click("#go-on");
+await own.screenshot({ path: `${folder}/mine.png` });
+await inspect(own, "mine");
+await own.selectOption("#whose", "seed");
+await settled(own);
+seen.own.seed = await letters(own);
+
 const small = await open({ viewport: { width: 360, height: 740 }, colorScheme: "dark" });
 await settled(small);
 await small.screenshot({ path: `${folder}/small.png` });
 await inspect(small, "dark");
-seen.overflow = await small.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+const isWide = () => small.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+seen.overflow = await isWide();
+await small.click("#tab-own");
+await small.setInputFiles("#hand-file", `${folder}/light.png`);
+seen.sentences.file = await told(small);
+await small.setInputFiles("#hand-file", `${folder}/hand.json`);
+await small.waitForFunction(() => jdiff.hand() && !document.querySelector("#preview").hidden);
+await settled(small);
+seen.loaded = await letters(small);
+await small.screenshot({ path: `${folder}/small_own.png`, fullPage: true });
+await inspect(small, "own dark");
+seen.overflow ||= await isWide();
 
 const missing = await open({}, (page) => page.route("**/model.onnx", (route) => route.abort()));
 await settled(missing);

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 
 import jdiff
-from jdiff import handwriting, models
+from jdiff import hands, handwriting, models
+from jdiff.hands.learn import find_unit
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Hello, World!"
+DRAWN = "adehilnorw"  # by the mouse, in the hand of one of the writers
+WRITER = 30
 MISSING = [name for name in ("chromium", "node", "npm") if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.slow,
@@ -28,6 +31,24 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("web")
+
+
+def generate(text, hand, seed=7):
+    """Letters as the library draws them, float[N, 60, 3]."""
+    pen = models.load_pen()
+    labels = handwriting.encode(text.replace(" ", ""), pen.classes)
+    batches = models.generate_strokes(jax.random.key(seed), pen, labels, hand)
+    return np.concatenate([batch.x_0 for batch in batches])
+
+
+def drawn_letters():
+    """Strokes of each of DRAWN, with few points, as a quick hand leaves them."""
+    hand = models.own_hand(models.load_pen().hands[WRITER])
+    strokes = map(handwriting.decode_strokes, generate(DRAWN, hand, 3))
+    return {
+        char: [[*s[:-1:5].tolist(), s[-1].tolist()] for s in own]
+        for char, own in zip(DRAWN, strokes, strict=True)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +63,7 @@ def seen(folder):
         shutil.copy(ROOT / "web" / name, packages)
     install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(install, cwd=packages, check=True)
+    (folder / "letters.json").write_text(json.dumps(drawn_letters()))
     command = [sys.executable, "-m", "jdiff", "serve", "--site", site, "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
         try:
@@ -51,7 +73,7 @@ def seen(folder):
                 ["node", script, address, folder, packages / "node_modules"],
                 check=True,
                 capture_output=True,
-                timeout=600,
+                timeout=900,
                 env=os.environ | {"CHROMIUM": shutil.which("chromium")},
             )
         finally:
@@ -60,11 +82,7 @@ def seen(folder):
 
 
 def test_the_letters_are_the_librarys(seen):
-    pen = models.load_pen()
-    labels = handwriting.encode(TEXT.replace(" ", ""), pen.classes)
-    hand = models.draw_hand(pen, 7)
-    batches = models.generate_strokes(jax.random.key(7), pen, labels, hand)
-    expected = np.concatenate([batch.x_0 for batch in batches])
+    expected = generate(TEXT, models.draw_hand(models.load_pen(), 7))
     letters = np.reshape(seen["letters"], expected.shape)
     np.testing.assert_allclose(letters, expected, atol=1e-3)
 
@@ -84,7 +102,7 @@ def test_the_page_and_its_model_weigh_at_most_6_mb(seen):
     assert 5e6 < seen["weight"] <= 6e6
 
 
-@pytest.mark.parametrize("view", ["write", "how", "dark"])
+@pytest.mark.parametrize("view", ["write", "how", "own", "mine", "dark", "own dark"])
 def test_axe_finds_nothing_against_accessibility(seen, view):
     assert seen["complaints"][view] == []
 
@@ -124,6 +142,43 @@ def test_a_narrow_window_is_wide_enough(seen):
     assert not seen["overflow"]
 
 
+def test_letters_drawn_by_the_mouse_are_encoded_as_here(seen):
+    cells = [cell for cell in seen["own"]["cells"] if cell["strokes"]]
+    chars = "".join(cell["char"] for cell in cells)
+    assert chars == DRAWN
+    strokes = [[np.array(s) for s in cell["strokes"]] for cell in cells]
+    reading = hands.Reading(find_unit(strokes, chars), chars)
+    expected, _ = hands.encode_reading(reading)
+    arrays = np.reshape(seen["own"]["arrays"], expected.shape)
+    np.testing.assert_allclose(arrays, expected, atol=1e-5)
+    given = generate(DRAWN, models.own_hand(models.load_pen().hands[WRITER]), 3)
+    assert np.abs(arrays - given)[..., :2].mean() < 0.1
+
+
+def test_the_page_learns_the_hand_that_drew_them(seen):
+    """Its letters are nearer to the writer's own than the mean writer's are."""
+    codes = models.load_pen().hands
+    learned = np.array(seen["own"]["code"], np.float32)
+    letters = generate(TEXT, models.own_hand(learned))
+    own = np.reshape(seen["own"]["letters"], letters.shape)
+    np.testing.assert_allclose(own, letters, atol=1e-3)
+    others = set(TEXT) - set(DRAWN) - {" "}
+    new = [char in others for char in TEXT.replace(" ", "")]
+    writer, mean = (
+        generate(TEXT, models.own_hand(code)) for code in (codes[WRITER], codes.mean(0))
+    )
+    for rows in (slice(None), new):
+        near = np.abs(own - writer)[rows].mean()
+        assert near < 0.8 * np.abs(mean - writer)[rows].mean()
+    assert "Learned from 10 letters in" in seen["own"]["message"]
+    assert "cells are empty: b c f g m p s t u y" in seen["own"]["message"]
+
+
+def test_a_hand_can_be_left_saved_and_loaded(seen):
+    np.testing.assert_array_equal(seen["own"]["seed"], seen["letters"])
+    np.testing.assert_allclose(seen["loaded"], seen["own"]["letters"], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "name, sentence",
     [
@@ -134,6 +189,9 @@ def test_a_narrow_window_is_wide_enough(seen):
         ("seed", "seed must be in [0, 999], got 1000"),
         ("missing", "model.onnx did not arrive"),
         ("torn", "part of the page did not arrive"),
+        ("dot", "The cell of i holds only a dot"),
+        ("letters", "at least 5 letters, got 0"),
+        ("file", "must be a hand that this page saved"),
         ("wasm", "This browser has no WebAssembly"),
         ("version", "must be of version jdiff-export-1, got jdiff-export-0"),
     ],
