@@ -132,7 +132,8 @@ def _first_arguments(args: argparse.Namespace) -> dict[str, Any]:
     parser = _StoredArguments(prog=str(path), allow_abbrev=False)
     importlib.import_module(f"jdiff.recipes.{args.recipe}").add_options(parser)
     argv: list[str] = []
-    for name, value in runs.log.read_arguments(args.out).items():
+    before_muon = {"optimizer": "adam"}
+    for name, value in (before_muon | runs.log.read_arguments(args.out)).items():
         flag = "--" + name.replace("_", "-")
         if isinstance(value, list):
             argv += [flag, *map(str, value)]

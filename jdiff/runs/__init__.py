@@ -7,6 +7,7 @@ from jdiff.runs.feed import Feed as Feed
 from jdiff.runs.feed import draw_images as draw_images
 from jdiff.runs.feed import estimate_speed as estimate_speed
 from jdiff.runs.feed import make_feed as make_feed
+from jdiff.runs.loop import OPTIMIZERS as OPTIMIZERS
 from jdiff.runs.loop import Budget as Budget
 from jdiff.runs.loop import Progress as Progress
 from jdiff.runs.loop import Result as Result

@@ -26,6 +26,7 @@ from jdiff.training import TrainState
 
 STEPS_PER_LOG = 10  # one wait for the device in that many steps
 WARM_UP = 0.02  # share of the run in which the learning rate rises
+MIN_MUON = 16  # the smaller side of a matrix that Muon updates
 BAR = "{percentage:3.0f}%|{bar}| {elapsed}<{remaining} {postfix}"
 
 # (state, progress in [0, 1], data) -> (state, metrics of a step, or of several)
@@ -75,23 +76,64 @@ class Result(NamedTuple):
     picture: Callable[[Any], np.ndarray] | None = None
 
 
-def make_optimizer(learning_rate: float, max_norm: float | None = 1.0) -> Any:
-    """Returns Adam, whose learning rate `set_learning_rate` changes.
+def make_optimizer(
+    learning_rate: float, max_norm: float | None = 1.0, kind: str = "adam"
+) -> Any:
+    """Returns an optimizer whose learning rate `set_learning_rate` changes.
 
     Args:
         learning_rate: at its highest.
         max_norm: of the gradient, which is clipped to it.
+        kind: "adam", or "muon" for `make_muon`.
     """
     import optax  # here, because help texts need no optimizer
 
     @optax.inject_hyperparams
     def make(learning_rate):
-        adam = optax.adam(learning_rate, b2=0.99)
+        optimizer = OPTIMIZERS[kind](learning_rate)
         if max_norm is None:
-            return adam
-        return optax.chain(optax.clip_by_global_norm(max_norm), adam)
+            return optimizer
+        return optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
 
     return make(learning_rate)
+
+
+def make_adam(learning_rate: Any) -> Any:
+    """Returns Adam (Kingma & Ba 2015) with b2 = 0.99."""
+    import optax
+
+    return optax.adam(learning_rate, b2=0.99)
+
+
+def make_muon(learning_rate: Any) -> Any:
+    """Returns Muon (Jordan et al. 2024) for the matrices of a network.
+
+    The momentum of a matrix is replaced by the orthogonal matrix nearest to it, as
+    large as an update of Adam (Liu et al. 2025, Eq. 4), so the learning rate is Adam's.
+    A kernel [h, w, I, O] is the matrix [h w I, O]. Adam updates all else: biases,
+    embeddings, and matrices with a side below 16, which are first and last layers.
+    """
+    import optax
+
+    def axes(params):
+        def of(path, leaf):
+            inner = min(leaf.shape[-2:], default=0) if leaf.ndim > 1 else 0
+            if inner < MIN_MUON or "embeddings" in jax.tree_util.keystr(path):
+                return None
+            last = leaf.ndim - 1
+            return optax.contrib.MuonDimensionNumbers(tuple(range(last)), last)
+
+        return jax.tree_util.tree_map_with_path(of, params)
+
+    return optax.contrib.muon(
+        learning_rate,
+        adam_b2=0.99,
+        muon_weight_dimension_numbers=axes,
+        consistent_rms=0.2,
+    )
+
+
+OPTIMIZERS = {"adam": make_adam, "muon": make_muon}
 
 
 def set_learning_rate(

@@ -16,9 +16,10 @@ from jdiff import runs
 from jdiff.runs import loop
 
 
-def init_state(step=0):
+def init_state(step=0, kind="adam"):
     params = {"w": jnp.zeros(())}
-    state = jdiff.init_train_state(jax.random.key(0), params, runs.make_optimizer(1.0))
+    optimizer = runs.make_optimizer(1.0, kind=kind)
+    state = jdiff.init_train_state(jax.random.key(0), params, optimizer)
     return state._replace(step=jnp.int32(step))
 
 
@@ -66,16 +67,38 @@ def test_the_learning_rate_rises_and_falls_as_half_a_cosine(several):
     assert rates[highest:] == sorted(rates[highest:], reverse=True)
 
 
-def test_an_optimizer_moves_at_the_rate_of_the_moment():
+@pytest.mark.parametrize("kind", runs.OPTIMIZERS)
+def test_an_optimizer_moves_at_the_rate_of_the_moment(kind):
     train_step = jdiff.make_train_step(
         lambda params, key, batch: (params["w"], {"loss": params["w"]}),
-        runs.make_optimizer(0.1),
+        runs.make_optimizer(0.1, kind=kind),
         0.9,
     )
     step = runs.compile_step(lambda state, data: train_step(state, data), 0.1)
     for progress, moved in ((0.0, 0.0), (0.5, 0.05), (1.0, 0.0)):
-        state, _ = step(init_state(), np.float32(progress), None)
+        state, _ = step(init_state(kind=kind), np.float32(progress), None)
         assert float(state.params["w"]) == pytest.approx(-moved, abs=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(48, 16), (3, 3, 16, 32)])
+def test_muon_moves_a_matrix_by_an_orthogonal_one_and_other_arrays_as_adam(shape):
+    shapes = {"w": shape, "b": (16,), "last": (3, 3, 16, 4), "embeddings": (20, 16)}
+    keys = jax.random.split(jax.random.key(0), len(shapes))
+    params = {name: jnp.zeros(size) for name, size in shapes.items()}
+    gradients = {
+        name: jax.random.normal(key, size)
+        for key, (name, size) in zip(keys, shapes.items(), strict=True)
+    }
+    optimizer = runs.make_optimizer(0.1, kind="muon")
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    matrix = np.asarray(updates["w"]).reshape(-1, shape[-1])
+    # Newton and Schulz's five steps bring singular values near 1, not to it.
+    values = np.linalg.svd(matrix, compute_uv=False) / (0.02 * max(matrix.shape) ** 0.5)
+    assert 0.6 < values.min() < values.max() < 1.3
+    # Adam's first step is as long as the learning rate, in the signs of the gradient.
+    for name in ("b", "last", "embeddings"):
+        expected = -0.1 * np.sign(gradients[name])
+        np.testing.assert_allclose(updates[name], expected, rtol=1e-2)
 
 
 def test_the_first_step_checks_what_compiled_programs_do_not():
