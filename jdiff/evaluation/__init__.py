@@ -20,6 +20,7 @@ from jdiff.evaluation.distances import frechet_distance as frechet_distance
 from jdiff.evaluation.distances import kernel_distance as kernel_distance
 from jdiff.evaluation.distances import sliced_wasserstein as sliced_wasserstein
 from jdiff.evaluation.judge import ARCHITECTURES as ARCHITECTURES
+from jdiff.evaluation.judge import IMAGE_SHAPE as IMAGE_SHAPE
 from jdiff.evaluation.judge import LOOK_ALIKES as LOOK_ALIKES
 from jdiff.evaluation.judge import MERGED_CHARS as MERGED_CHARS
 from jdiff.evaluation.judge import SHIPPED_JUDGES as SHIPPED_JUDGES

@@ -1,4 +1,4 @@
-"""What a run of a diffusion model leaves: weights, and a picture of samples."""
+"""What a run of a diffusion model leaves: weights, a picture of samples, figures."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jdiff import images, models, runs
+from jdiff import data, evaluation, images, models, runs
 from jdiff.sampling import Sample
 
 
@@ -35,10 +35,26 @@ def result_of(
     def whole(params: Any) -> Any:
         return params | (fixed or {})
 
-    def picture(params: Any) -> np.ndarray:
+    def look(params: Any) -> runs.Look:
         batches = draw_classes(model._replace(params=whole(params)))
         drawn = [images.to_uint8(np.asarray(batch.x_0)) for batch in batches]
         grid = images.tile(np.concatenate(drawn))
-        return images.on_paper(grid) if grid.ndim == 2 else grid  # grey is ink
+        picture = images.on_paper(grid) if grid.ndim == 2 else grid  # grey is ink
+        return runs.Look(picture, read_classes(model, np.concatenate(drawn)))
 
-    return runs.Result(description, whole, picture)
+    return runs.Result(description, whole, look)
+
+
+def read_classes(model: models.Model, drawn: np.ndarray) -> dict[str, float]:
+    """Returns the share of samples of `draw_classes` that the plain judge reads right.
+
+    So few tell whether a run goes well, not how good it is (`jdiff evaluate` does).
+    Nothing is returned of classes or images that the judge does not know.
+    """
+    chars = np.repeat(np.array(list(model.classes)), 2)[: len(drawn)]
+    known = np.isin(chars, list(data.EMNIST_CHARS))
+    if not known.any() or model.shape != evaluation.IMAGE_SHAPE:
+        return {}
+    reading = evaluation.read_images(evaluation.load_judge("plain"), drawn[known])
+    read = evaluation.legibility(reading, chars[known])
+    return {"legible": read.strict.value, "legible_merged": read.merged.value}

@@ -9,6 +9,7 @@ from jdiff.runs.feed import estimate_speed as estimate_speed
 from jdiff.runs.feed import make_feed as make_feed
 from jdiff.runs.loop import OPTIMIZERS as OPTIMIZERS
 from jdiff.runs.loop import Budget as Budget
+from jdiff.runs.loop import Look as Look
 from jdiff.runs.loop import Progress as Progress
 from jdiff.runs.loop import Result as Result
 from jdiff.runs.loop import Step as Step

@@ -62,18 +62,25 @@ class Progress(NamedTuple):
 START = Progress()
 
 
+class Look(NamedTuple):
+    """How a run stands: samples.png, uint8[H, W] or [H, W, 3], and figures by name."""
+
+    picture: np.ndarray
+    figures: dict[str, float]
+
+
 class Result(NamedTuple):
     """What a run leaves for others, made of the averaged weights.
 
     Attributes:
         description: of the weights file.
         weights: params -> what the file holds.
-        picture: params -> uint8[H, W] or [H, W, 3], for samples.png; None for none.
+        look: params -> `Look` at each checkpoint; None for none.
     """
 
     description: dict[str, Any]
     weights: Callable[[Any], Any] = lambda params: params
-    picture: Callable[[Any], np.ndarray] | None = None
+    look: Callable[[Any], Look] | None = None
 
 
 def make_optimizer(
@@ -312,19 +319,22 @@ def restore(out: Path, state: TrainState) -> tuple[TrainState, Progress]:
 def _save(
     out: Path, result: Result, keep: Any, events: Any, state: TrainState, progress
 ) -> None:
-    """Writes checkpoint, weights and picture; of a finite state alone."""
+    """Writes checkpoint, weights, picture and figures; of a finite state alone."""
     step = int(state.step)
     if not devices.is_finite((state.params, state.ema_params, state.opt_state)):
         raise ValueError(f"weights must be finite, got NaN or infinity at step {step}.")
     keep(step, state, progress._asdict() | {"description": result.description})
     params = devices.gather(state.ema_params)
     # By every process on a device of its own, so that none has to wait for another.
-    picture = result.picture and result.picture(params)
+    look = result.look and result.look(params)
     if not processes.is_first():
         return
     storage.save_weights(
         out / storage.WEIGHTS_NAME, result.weights(params), result.description
     )
-    if picture is not None:
+    if look is not None:
+        picture = look.picture
         images.save_png(out / "samples.png", picture)
         events.add_image("samples", picture, step, dataformats="HWC"[: picture.ndim])
+        for name, value in look.figures.items():
+            events.add_scalar(name, value, step)

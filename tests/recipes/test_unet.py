@@ -1,5 +1,6 @@
 """`jdiff train unet`, as a user runs it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -63,6 +64,18 @@ def test_a_run_that_is_killed_goes_on_bit_for_bit(tmp_path, data, whole):
         np.testing.assert_array_equal(got[name], expected[name])
     assert [line["step"] for line in log_of(halves)] == [10, 20, 30, 40]
     assert losses_of(halves) == losses_of(whole)
+
+
+def test_a_run_from_before_there_was_a_choice_goes_on_with_adam(tmp_path, data):
+    out = tmp_path / "run"
+    command = ["--data", data, *TINY, "--steps", 10, "--optimizer", "adam"]
+    assert train("unet", *command, "--out", out)[0] == 0
+    path = out / "arguments.json"
+    arguments = json.loads(path.read_text())
+    assert arguments.pop("optimizer") == "adam"
+    path.write_text(json.dumps(arguments))
+    assert train("unet", "--resume", "--steps", 20, "--out", out)[0] == 0
+    assert [line["step"] for line in log_of(out)] == [10, 20]
 
 
 def test_ctrl_c_leaves_a_checkpoint_and_everything_else(tmp_path, data):
