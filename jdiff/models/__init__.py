@@ -1,15 +1,18 @@
 """A trained model in one value, autoencoders, and images from a model."""
 
 from jdiff.models.autoencoders import AUTOENCODERS as AUTOENCODERS
+from jdiff.models.autoencoders import NUM_TONES as NUM_TONES
 from jdiff.models.autoencoders import Autoencoder as Autoencoder
 from jdiff.models.autoencoders import aggregate_posterior as aggregate_posterior
 from jdiff.models.autoencoders import build_autoencoder as build_autoencoder
 from jdiff.models.autoencoders import encode_images as encode_images
 from jdiff.models.autoencoders import fit_pca as fit_pca
+from jdiff.models.autoencoders import fit_tone as fit_tone
 from jdiff.models.autoencoders import make_affine as make_affine
 from jdiff.models.autoencoders import make_conv_vae as make_conv_vae
 from jdiff.models.autoencoders import make_vae as make_vae
 from jdiff.models.autoencoders import standardized as standardized
+from jdiff.models.autoencoders import tone as tone
 from jdiff.models.fit import fit as fit
 from jdiff.models.generate import default_solver as default_solver
 from jdiff.models.generate import generate as generate

@@ -24,6 +24,7 @@ from jdiff.closed_form import collect, total_covariance
 from jdiff.diffusion import Gaussian
 from jdiff.images import from_uint8
 
+NUM_TONES = 33  # knots of a curve of grey values
 Params = dict[str, Any]
 ImageShape = tuple[int, int, int]
 
@@ -174,8 +175,47 @@ def standardized(autoencoder: Autoencoder) -> Autoencoder:
 
 @functools.cache
 def image_decoder(autoencoder: Autoencoder) -> Callable[[Params, jax.Array], jax.Array]:
-    """Returns (params, z) -> image float[H, W, C] in [-1, 1], the decoder's mean."""
-    return lambda params, z: jnp.clip(autoencoder.decode(params, z).mean, -1.0, 1.0)
+    """Returns (params, z) -> image float[H, W, C] in [-1, 1].
+
+    It is the decoder's mean, in the grey values of params["tone"] if there are some.
+    """
+
+    def to_image(params, z):
+        image = jnp.clip(autoencoder.decode(params, z).mean, -1.0, 1.0)
+        return tone(params["tone"]["grey"], image) if "tone" in params else image
+
+    return to_image
+
+
+def tone(grey: jax.Array, image: jax.Array) -> jax.Array:
+    """Returns an image in other grey values, by a curve that is linear between knots.
+
+    Args:
+        grey: what evenly spaced grey values from -1 to 1 become, float[K], K >= 2.
+        image: float[...] in [-1, 1].
+    """
+    knots = jnp.linspace(-1.0, 1.0, len(grey))
+    distance = jnp.abs(image.reshape(-1, 1) - knots[None]) * (len(grey) - 1) / 2
+    share = jnp.maximum(1.0 - distance, 0.0)
+    return (share @ grey[:, None]).reshape(image.shape)
+
+
+def fit_tone(drawn: np.ndarray, images: np.ndarray) -> Params:
+    """Returns the curve that gives drawn images the grey values of real ones.
+
+    A decoder returns the mean of many images, which is smoother than any of them. A
+    grey value becomes the real one with as many darker pixels: the monotone curve that
+    makes both distributions equal.
+
+    Args:
+        drawn: float[N, H, W, C] in [-1, 1], without a curve.
+        images: as many real ones, of the same classes, uint8[N, H, W, C].
+    """
+    values, knots = np.sort(drawn, None), np.linspace(-1.0, 1.0, NUM_TONES)
+    below, above = (np.searchsorted(values, knots, side) for side in ("left", "right"))
+    levels = 0.5 * (below + above) / len(values)
+    grey = np.quantile(images, levels) / 127.5 - 1.0
+    return {"tone": {"grey": grey.astype(np.float32)}}
 
 
 def aggregate_posterior(mean: np.ndarray, variance: np.ndarray) -> Params:

@@ -17,7 +17,7 @@ import numpy as np
 
 from jdiff import sampling, schedules, solvers
 from jdiff.extensions import consistency
-from jdiff.guidance import guide
+from jdiff.guidance import guide, guide_interval
 from jdiff.handwriting import STYLES, check_style
 from jdiff.models.model import Model, denoiser
 from jdiff.schedules import karras_timesteps
@@ -84,8 +84,9 @@ def generate_batches(
         labels: int[N], each in [0, len(model.classes)], of which the last is "any"; or
             N, that many of any class.
         num_steps: solver steps, in [1, T] or what the grid allows.
-        guidance: 0 ignores the label, 1 follows it, more exaggerates it; in [-1000,
-            1000]. By default the model's, about 2, and 1 for one without a null label.
+        guidance: 0 ignores the label, 1 follows it, more exaggerates it, up to the
+            model's latest step of guidance; in [-1000, 1000]. By default the model's,
+            about 2, and 1 for one without a null label.
         solver: as `sample` takes it, e.g. `ddim(model.schedule)`; or schedule ->
             Solver, e.g. `ddim`, which does not compile again for another model. By
             default `unipc`; `consistency` for a distilled model, its only solver.
@@ -145,12 +146,16 @@ def generate_batches(
     denoiser(model, 0)
     # Compiled functions are found again by what a model is, not by its weights.
     static: Any = model._replace(params=None, schedule=cast(Any, None))
+    last = len(model.schedule.alpha) - 1
+    if guidance > 1.0 and model.guidance_last is not None:
+        last = model.guidance_last
     sample_batch = functools.partial(
         _sample_batch,
         params=model.params,
         schedule=model.schedule,
         times=times,
         guidance=np.float32(guidance),
+        last=np.int32(last),
         model=static,
         solver=solver,
         guided=guidance != 1.0,
@@ -226,6 +231,7 @@ def _sample_batch(
     schedule,
     times,
     guidance,
+    last,
     model,
     solver,
     guided,
@@ -236,9 +242,11 @@ def _sample_batch(
     to_example = functools.partial(model.decode, params) if model.decode else None
 
     def one(index, label, style):
-        denoise = denoiser(model, label, style)
+        denoise = conditional = denoiser(model, label, style)
         if guided:  # at scale 1 the unconditional half would be computed in vain
-            denoise = guide(denoise, denoiser(model, None), guidance)
+            denoise = guide(conditional, denoiser(model, None), guidance)
+        if model.guidance_last is not None:
+            denoise = guide_interval(denoise, conditional, 0, last)
         x_0, path = sampling.sample(
             jax.random.fold_in(key, index),
             sampling.clip_x_0(denoise) if is_pixels(model) else denoise,

@@ -62,6 +62,8 @@ class Model(NamedTuple):
             latents or standardised points.
         has_style: whether the network takes a `Condition`, label and style, for label.
         guidance: the default scale of guidance; unused without a null label.
+        guidance_last: the latest step that a scale above 1 exaggerates (see
+            `guide_interval`), in [0, T]; None for T.
     """
 
     apply: Callable[..., jax.Array]
@@ -76,6 +78,7 @@ class Model(NamedTuple):
     decode: Callable[[Any, jax.Array], jax.Array] | None = None
     has_style: bool = False
     guidance: float = 2.0
+    guidance_last: int | None = None
 
 
 def make_condition(model: Model, label: Any, style: Any = None) -> Any:
@@ -189,6 +192,7 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
             distilled=distilled,
             has_style=bool(description.get("style", False)),
             guidance=float(description.get("guidance", 2.0)),
+            guidance_last=description.get("guidance_last"),
             **latents,
         )
     except (KeyError, TypeError) as error:
@@ -223,6 +227,8 @@ def _init_all(key: jax.Array, description: dict[str, Any]) -> Any:
     if has_style:
         shape = jnp.zeros((len(description["chars"]), len(STYLES)))
         params["style"] = {"mean": shape, "std": shape}
+    if "num_tones" in description:
+        params["tone"] = {"grey": jnp.zeros(description["num_tones"])}
     return params | autoencoders.build_autoencoder(description).init(key)
 
 

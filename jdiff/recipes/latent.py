@@ -25,7 +25,10 @@ from jdiff.recipes import autoencoder as autoencoders
 from jdiff.recipes import options, pictures
 
 EPOCH_STEPS = 256
-GUIDANCE = 1.85  # that samples are drawn with by default, chosen by `jdiff evaluate`
+# That samples are drawn with by default, up to that share of all steps: chosen by
+# `jdiff evaluate`.
+GUIDANCE, GUIDANCE_LAST = 2.0, 0.9
+NUM_DRAWN = 2048  # samples whose grey values become those of images
 NUM_TESTED = 2**15  # latents behind the loss of test images
 
 
@@ -92,7 +95,8 @@ def run(args: argparse.Namespace) -> None:
     feed = make_feed(args, latents, int(state.step))
     options.save_arguments(args)
     step = runs.compile_step(epoch, args.learning_rate)
-    result = pictures.result_of(model, description, fixed)
+    whole = functools.partial(make_whole, model, fixed, dataset)
+    result = pictures.result_of(model, description, whole)
     state = runs.run(args.out, state, step, feed, budget, progress, result)
     test = encode(autoencoder, fixed, autoencoders.load_test(args), scale)
     examine(args, loss_fn, state.ema_params, test)
@@ -105,7 +109,32 @@ def describe(
     names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     description = {name: getattr(args, name) for name in names}
     description |= {"model": "latent", "chars": dataset.classes, "style": True}
-    return autoencoder | description | {"guidance": GUIDANCE}
+    description |= {"guidance": GUIDANCE, "num_tones": models.NUM_TONES}
+    description["guidance_last"] = round(GUIDANCE_LAST * args.num_steps)
+    return autoencoder | description
+
+
+def make_whole(
+    model: models.Model, fixed: dict[str, Any], dataset: data.Dataset, params: Any
+) -> dict[str, Any]:
+    """Returns what a weights file holds, given the weights that are trained.
+
+    The curve of grey values is that of samples drawn at the default guidance, equally
+    many of each class.
+    """
+    params = params | fixed
+    labels, rng = dataset.labels, np.random.default_rng(0)
+    present = np.unique(labels)
+    num = -(-NUM_DRAWN // len(present))
+    rows = [rng.choice(np.flatnonzero(labels == k), num) for k in present]
+    images = dataset.images[np.concatenate(rows)]
+    drawn = models.generate(
+        jax.random.key(0),
+        model._replace(params=params),
+        np.repeat(present, num),
+        min(10, len(model.schedule.alpha) - 1),
+    )
+    return params | models.fit_tone(drawn.x_0, images)
 
 
 def load_autoencoder(

@@ -1,6 +1,6 @@
 """What a run of a diffusion model leaves: weights, a picture of samples, figures."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -22,18 +22,17 @@ def draw_classes(model: models.Model) -> Iterator[Sample]:
 
 
 def result_of(
-    model: models.Model, description: dict[str, Any], fixed: Any = None
+    model: models.Model,
+    description: dict[str, Any],
+    whole: Callable[[Any], Any] = lambda params: params,
 ) -> runs.Result:
     """Returns what a run leaves.
 
     Args:
         model: that is trained; its weights do not matter.
         description: of the weights file.
-        fixed: what the file holds besides the weights that are trained.
+        whole: from the weights that are trained to what the file holds.
     """
-
-    def whole(params: Any) -> Any:
-        return params | (fixed or {})
 
     def look(params: Any) -> runs.Look:
         batches = draw_classes(model._replace(params=whole(params)))

@@ -117,8 +117,9 @@ def make_muon(learning_rate: Any) -> Any:
 
     The momentum of a matrix is replaced by the orthogonal matrix nearest to it, as
     large as an update of Adam (Liu et al. 2025, Eq. 4), so the learning rate is Adam's.
-    A kernel [h, w, I, O] is the matrix [h w I, O]. Adam updates all else: biases,
-    embeddings, and matrices with a side below 16, which are first and last layers.
+    A kernel [h, w, I, O] is the matrix [h w I, O]. Adam with Nesterov's momentum
+    updates all else: biases, embeddings, and matrices with a side below 16, which are
+    first and last layers.
     """
     import optax
 

@@ -152,6 +152,8 @@ def check_description(
         "num_layers": (1, len(leaves)),
         "num_levels": (1, len(leaves)),
         "num_steps": (1, _MAX_STEPS),
+        "guidance_last": (0, _MAX_STEPS),
+        "num_tones": (2, num_weights),
         "image_shape": (1, _MAX_SIDE),
         **{name: (1, num_weights) for name in _WIDTHS},
     }

@@ -43,6 +43,28 @@ def random_model(**changes):
     return jdiff.models.build_model(facts, jax.tree.unflatten(tree, leaves))
 
 
+def test_a_curve_gives_drawn_images_the_grey_values_of_real_ones():
+    real = np.random.default_rng(0).integers(0, 256, (50, 8, 8, 1), np.uint8)
+    drawn = 2.0 * (real / 255.0) ** 1.5 - 1.0  # any rising function of grey
+    grey = jdiff.models.fit_tone(drawn, real)["tone"]["grey"]
+    toned = np.asarray(jdiff.models.tone(grey, jnp.float32(drawn)))
+    # Between two knots the curve is straight, and the first of them are steep.
+    np.testing.assert_allclose(toned, real / 127.5 - 1.0, atol=0.06)
+    assert (np.diff(grey) > 0).all()
+
+
+def test_a_curve_is_part_of_decoding_where_the_weights_have_one():
+    model = random_model()
+    plain = draw(model, [0, 1]).x_0
+    knots = jnp.linspace(-1.0, 1.0, 5)
+    identity = {"tone": {"grey": knots}}
+    same = draw(model._replace(params=model.params | identity), [0, 1]).x_0
+    np.testing.assert_allclose(same, plain, atol=1e-5)
+    inverted = {"tone": {"grey": -knots}}
+    flipped = draw(model._replace(params=model.params | inverted), [0, 1]).x_0
+    np.testing.assert_allclose(flipped, -plain, atol=1e-5)
+
+
 def draw(model, labels, **options):
     return jdiff.generate(KEY, model, labels, 4, **({"with_path": True} | options))
 

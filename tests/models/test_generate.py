@@ -199,6 +199,19 @@ def test_guidance_0_ignores_the_label_and_1_follows_it():
     assert puppet.value(guidance=2.0, label=len(CHARS)) == 0.25
 
 
+def test_steps_after_the_last_one_with_guidance_follow_the_label():
+    # Images of a puppet are its estimate at the last step, which is the earliest.
+    puppet = Puppet(unconditional=0.25)
+    for last, expected in ((None, 0.75), (20, 0.75), (1, 0.75), (0, 0.5)):
+        puppet.model = puppet.model._replace(guidance_last=last)
+        grid, steps = jdiff.timesteps, NUM_STEPS
+        options = {"grid": grid, "num_steps": steps, "solver": jdiff.ddim}
+        assert puppet.value(guidance=2.0, **options) == expected
+    # What does not exaggerate is the same at every step.
+    assert puppet.value(guidance=0.0) == 0.25
+    assert puppet.value(guidance=1.0) == 0.5
+
+
 def test_any_solver_writes():
     assert Puppet().value(guidance=1.0, solver=jdiff.ddpm) == 0.5
 

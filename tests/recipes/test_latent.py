@@ -52,7 +52,7 @@ def assert_draws(run, tmp_path):
     out = tmp_path / "out.npz"
     model = jdiff.load_model(run)
     assert model.latent_shape == (3,) and model.classes == "ab"
-    assert model.has_style and model.guidance == 1.85
+    assert model.has_style and (model.guidance, model.guidance_last) == (2.0, 900)
     argv = ["--weights", str(run), "--num", "3", "--steps", "3"]
     main(["sample", *argv, "--out", str(out)])
     assert np.load(out)["images"].shape == (6, 8, 8)

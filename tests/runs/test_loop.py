@@ -16,10 +16,9 @@ from jdiff import runs
 from jdiff.runs import loop
 
 
-def init_state(step=0, kind="adam"):
+def init_state(step=0):
     params = {"w": jnp.zeros(())}
-    optimizer = runs.make_optimizer(1.0, kind=kind)
-    state = jdiff.init_train_state(jax.random.key(0), params, optimizer)
+    state = jdiff.init_train_state(jax.random.key(0), params, runs.make_optimizer(1.0))
     return state._replace(step=jnp.int32(step))
 
 
@@ -67,16 +66,15 @@ def test_the_learning_rate_rises_and_falls_as_half_a_cosine(several):
     assert rates[highest:] == sorted(rates[highest:], reverse=True)
 
 
-@pytest.mark.parametrize("kind", runs.OPTIMIZERS)
-def test_an_optimizer_moves_at_the_rate_of_the_moment(kind):
+def test_an_optimizer_moves_at_the_rate_of_the_moment():
     train_step = jdiff.make_train_step(
         lambda params, key, batch: (params["w"], {"loss": params["w"]}),
-        runs.make_optimizer(0.1, kind=kind),
+        runs.make_optimizer(0.1),
         0.9,
     )
     step = runs.compile_step(lambda state, data: train_step(state, data), 0.1)
     for progress, moved in ((0.0, 0.0), (0.5, 0.05), (1.0, 0.0)):
-        state, _ = step(init_state(kind=kind), np.float32(progress), None)
+        state, _ = step(init_state(), np.float32(progress), None)
         assert float(state.params["w"]) == pytest.approx(-moved, abs=1e-6)
 
 
@@ -95,9 +93,10 @@ def test_muon_moves_a_matrix_by_an_orthogonal_one_and_other_arrays_as_adam(shape
     # Newton and Schulz's five steps bring singular values near 1, not to it.
     values = np.linalg.svd(matrix, compute_uv=False) / (0.02 * max(matrix.shape) ** 0.5)
     assert 0.6 < values.min() < values.max() < 1.3
-    # Adam's first step is as long as the learning rate, in the signs of the gradient.
+    # Adam's first step is as long as the learning rate, in the signs of the gradient;
+    # with Nesterov's momentum 1 + b1 / (1 + b1) times as long (Dozat 2016).
     for name in ("b", "last", "embeddings"):
-        expected = -0.1 * np.sign(gradients[name])
+        expected = -0.1 * (1 + 0.9 / 1.9) * np.sign(gradients[name])
         np.testing.assert_allclose(updates[name], expected, rtol=1e-2)
 
 

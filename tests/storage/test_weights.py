@@ -335,6 +335,9 @@ def test_missing_fact_is_refused(path, name):
         {"guidance": float("nan")},
         {"guidance": 1e30},
         {"guidance": "much"},
+        {"guidance_last": -1},
+        {"guidance_last": 0.5},
+        {"num_tones": 1},
         {"autoencoder": "mlp", "num_latents": 10**9, "num_features": 16}
         | {"num_layers": 1, "widths": [16, 16]},
         {"autoencoder": "mlp", "num_latents": 4, "num_features": 16}
