@@ -134,7 +134,7 @@ def make_whole(
         np.repeat(present, num),
         min(10, len(model.schedule.alpha) - 1),
     )
-    return params | models.fit_tone(drawn.x_0, images)
+    return params | models.fit_tone(np.asarray(drawn.x_0), images)
 
 
 def load_autoencoder(
