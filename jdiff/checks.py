@@ -63,10 +63,19 @@ def checked(function: Callable, indices: bool = True) -> Callable:
     return call
 
 
-def _check_traced(holds: jax.Array, message: str, *values: Any) -> None:
-    """Adds a check to what `checked` compiles, and nothing to other programs."""
-    if _is_checking.value:
-        checkify.debug_check(jnp.all(holds), message, *values)
+def _known(value: Any) -> Any:
+    """Returns a value as NumPy's, unless it is traced: JAX traces what it computes."""
+    return value if isinstance(value, jax.core.Tracer) else np.asarray(value)
+
+
+def _require(holds: Any, message: str, *values: Any) -> None:
+    """Raises ValueError unless all of it holds; what is traced, for `checked` alone."""
+    values = tuple(map(_known, values))
+    if isinstance(holds, jax.core.Tracer):
+        if _is_checking.value:
+            checkify.debug_check(jnp.all(holds), message, *values)
+    elif not np.all(holds):
+        raise ValueError(message.format(*(value.tolist() for value in values)))
 
 
 def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
@@ -78,42 +87,30 @@ def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
 
 def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
     """Raises ValueError unless times is int[n + 1], descending, in [0, last]."""
-    highest = np.inf if last is None else last
-    if isinstance(times, jax.core.Tracer):
-        descends = jnp.all(times[1:] < times[:-1]) & (times[-1] >= 0)
-        message = (
-            f"times must descend strictly from at most {highest} to >= 0, got {{}}."
-        )
-        _check_traced(descends & (times[0] <= highest), message, times)
-        return
-    times = np.asarray(times)
+    times = _known(times)
     if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
         raise ValueError(
             "times must be a vector of at least 2 int steps, "
             f"got {times.dtype}[{', '.join(map(str, times.shape))}]."
         )
     # Not np.diff, which wraps around in unsigned ints.
-    if times.min() < 0 or np.any(times[1:] >= times[:-1]):
-        raise ValueError(f"times must descend strictly to >= 0, got {times.tolist()}.")
-    if times[0] > highest:
-        raise ValueError(f"times must be at most T = {last}, got {times[0]}.")
+    descends = (times[1:] < times[:-1]).all() & (times[-1] >= 0)
+    _require(descends, "times must descend strictly to >= 0, got {}.", times)
+    if last is not None:
+        message = f"times must be at most T = {last}, got {{}}."
+        _require(times[0] <= last, message, times[0])
 
 
 def check_step(schedule: Any, t: jax.typing.ArrayLike) -> None:
     """Raises ValueError unless t is int, in [0, T]: indexing would clamp it."""
-    last = len(schedule.alpha) - 1
-    message = f"t must be an int in [0, {last}], got {{}}."
-    if isinstance(t, jax.core.Tracer):
-        if isinstance(schedule.alpha, np.ndarray):
-            raise ValueError(
-                "schedule must hold JAX arrays inside jit, got NumPy's: "
-                "wrap each table in jax.numpy.asarray, or take from_sigmas."
-            )
-        _check_traced((0 <= t) & (t <= last), message, t)
-        return
-    t = np.asarray(t)
-    if t.dtype.kind not in "iu" or not np.all((0 <= t) & (t <= last)):
-        raise ValueError(message.format(t))
+    last, t = len(schedule.alpha) - 1, _known(t)
+    if isinstance(t, jax.core.Tracer) and isinstance(schedule.alpha, np.ndarray):
+        raise ValueError(
+            "schedule must hold JAX arrays inside jit, got NumPy's: "
+            "wrap each table in jax.numpy.asarray, or take from_sigmas."
+        )
+    inside = t.dtype.kind in "iu" and (0 <= t) & (t <= last)
+    _require(inside, f"t must be an int in [0, {last}], got {{}}.", t)
 
 
 def check_step_back(
@@ -123,38 +120,30 @@ def check_step_back(
     check_step(schedule, t)
     check_step(schedule, s)
     message = "s must be less than t, got s = {} and t = {}."
-    if any(isinstance(step, jax.core.Tracer) for step in (t, s)):
-        _check_traced(jnp.less(s, t), message, s, t)
-    elif np.asarray(s) >= np.asarray(t):
-        raise ValueError(message.format(s, t))
+    _require(_known(s) < _known(t), message, s, t)
 
 
 def check_label(label: jax.typing.ArrayLike, num_classes: int) -> None:
     """Raises ValueError unless labels are in [0, num_classes]; the last is null."""
-    message = f"label must be in [0, {num_classes}], got {{}}."
-    if isinstance(label, jax.core.Tracer):
-        _check_traced((0 <= label) & (label <= num_classes), message, label)
-        return
-    label = np.asarray(label)
-    if not np.all((0 <= label) & (label <= num_classes)):
-        raise ValueError(message.format(label))
+    label = _known(label)
+    inside = (0 <= label) & (label <= num_classes)
+    _require(inside, f"label must be in [0, {num_classes}], got {{}}.", label)
 
 
 def check_schedule(schedule: Any) -> None:
     """Raises ValueError unless step 0 is data and the SNR falls with t."""
-    begins = (
-        "schedule must begin with data, alpha[0] = 1 and sigma[0] = 0, got {} and {}."
+    alpha, sigma = map(_known, schedule)
+    _require(
+        (alpha[0] == 1) & (sigma[0] == 0),
+        "schedule must begin with data, alpha[0] = 1 and sigma[0] = 0, "
+        "got {:g} and {:g}.",
+        *(alpha[0], sigma[0]),
     )
     if any(isinstance(table, jax.core.Tracer) for table in schedule):
-        alpha_0, sigma_0 = (table[0] for table in schedule)
-        begins_so = (alpha_0 == 1) & (sigma_0 == 0)
-        _check_traced(begins_so, begins, alpha_0, sigma_0)
         return
-    alpha, sigma = (np.asarray(table, np.float64) for table in schedule)
-    if alpha[0] != 1.0 or sigma[0] != 0.0:
-        raise ValueError(begins.format(f"{alpha[0]:g}", f"{sigma[0]:g}"))
     # SNR_s >= SNR_t for s < t, multiplied out because both ends may be 0, and with
     # room for the rounding of float32 tables.
+    alpha, sigma = (table.astype(np.float64) for table in (alpha, sigma))
     ahead, behind = alpha[:-1] * sigma[1:], alpha[1:] * sigma[:-1]
     falls = behind <= ahead * (1.0 + 1e-6)
     if not falls.all():

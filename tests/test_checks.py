@@ -39,7 +39,7 @@ def test_steps_outside_the_schedule_are_refused(t):
 
 @pytest.mark.parametrize("times", [[5, 5, 0], [0, 5, 9], [T + 1, 3, 0], [9, 3, -1]])
 def test_traced_grids_that_do_not_descend_are_refused(times):
-    with pytest.raises(ValueError, match="times must descend|s must be less than t"):
+    with pytest.raises(ValueError, match="times must|s must be less than t"):
         jdiff.checked(drawn)(jnp.array(times))
 
 
