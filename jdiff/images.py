@@ -1,12 +1,14 @@
-"""Images as arrays: bytes and floats, several side by side, PNG files.
+"""Images as arrays: bytes and floats, in batches, side by side, PNG files.
 
 Images are uint8: grey [H, W] or RGB [H, W, 3], with leading axes for several.
 """
 
 import math
 import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 
 from jdiff.storage import atomic_write, check_output
@@ -42,6 +44,27 @@ def to_uint8(x: np.ndarray) -> np.ndarray:
 def on_paper(ink: np.ndarray) -> np.ndarray:
     """Returns images of ink (255 is ink) as dark on white paper, or the reverse."""
     return 255 - np.asarray(ink, np.uint8)
+
+
+def in_batches(
+    function: Callable[..., Any], batch_size: int, *arrays: Any
+) -> Iterator[Any]:
+    """Yields what a function makes of rows of arrays, batch by batch, as NumPy arrays.
+
+    Batches are of one size, so that it compiles once; copies of the last row fill the
+    last one, which is then cut.
+
+    Args:
+        function: rows of each of the arrays -> a tree of arrays of as many rows.
+        batch_size: >= 1.
+        arrays: trees of arrays of N rows each, the first an array.
+    """
+    num = len(arrays[0])
+    for start in range(0, num, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), num - 1)
+        result = function(*jax.tree.map(lambda leaf, rows=rows: leaf[rows], arrays))
+        left = num - start
+        yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
 
 
 def tile(

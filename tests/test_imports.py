@@ -34,7 +34,7 @@ ROOMS = {
     "data": {"storage"},
     "handwriting": {"images", "storage"},
     "likelihood": {*CORE},
-    "closed_form": {*CORE, "storage"},
+    "closed_form": {*CORE, "images", "storage"},
     "extensions": {*CORE, "likelihood"},
     "models": {*CORE, "networks", "storage", "closed_form", "extensions"}
     | {"handwriting", "images"},

@@ -33,7 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff import storage
-from jdiff.closed_form.moments import Moments, collect, names_of, principal_axes
+from jdiff.closed_form.moments import collect, names_of, principal_axes
+from jdiff.images import in_batches
 
 _BATCH = 128  # images generated at once; their matrices take 10 MB
 
@@ -84,11 +85,7 @@ def fit_blocks(
     blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]], num_latents: int = 144
 ) -> LinearModel:
     """Returns the model of `fit` from one pass over blocks of (images, labels)."""
-    return solve(collect(blocks), num_latents)
-
-
-def solve(stats: Moments, num_latents: int = 144) -> LinearModel:
-    """Returns the model of images with these moments, by Eq. 3."""
+    stats = collect(blocks)
     mean, scale, components = principal_axes(stats, num_latents)
     encoder = components.reshape(num_latents, -1) / scale.reshape(1, -1)
     weights, biases = [], []
@@ -111,11 +108,6 @@ def encode(model: LinearModel, image: jax.Array) -> jax.Array:
 def decode(model: LinearModel, latents: jax.Array) -> jax.Array:
     """Returns the image of latents, x = mean + scale P^T z, float[*S]."""
     return model.mean + model.scale * jnp.tensordot(latents, model.components, 1)
-
-
-def predict_noise(model: LinearModel, latents: jax.Array, k: int) -> jax.Array:
-    """Returns the noise in noisy latents of class k, A_k z' + b_k, float[L]."""
-    return jnp.asarray(model.weights)[k] @ latents + jnp.asarray(model.biases)[k]
 
 
 def generate(
@@ -150,7 +142,7 @@ def denoise(
         raise ValueError(f"eps must be {list(wanted)}, got {list(np.shape(eps))}.")
     draw = functools.partial(_denoise_batch, model._replace(labels=()))
     eps = np.asarray(eps, np.float32)
-    return in_batches(draw, _BATCH, model.mean.shape, index, eps)
+    return join_batches(draw, _BATCH, model.mean.shape, index, eps)
 
 
 def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.ndarray:
@@ -169,20 +161,12 @@ def find_labels(known: tuple[Hashable, ...], labels: Sequence[Hashable]) -> np.n
     return np.array([places[name] for name in names], np.int32)
 
 
-def in_batches(
+def join_batches(
     draw: Callable[..., jax.Array], size: int, shape: Sequence[int], *arrays: np.ndarray
 ) -> np.ndarray:
-    """Returns images float32[N, *shape], drawn from rows of the arrays.
-
-    In batches of one size, so that it compiles once; the last row fills the last one.
-    """
-    num = len(arrays[0])
-    images = np.empty((num, *shape), np.float32)
-    for start in range(0, num, size):
-        rows = np.minimum(np.arange(start, start + size), num - 1)
-        batch = draw(*(array[rows] for array in arrays))
-        images[start : start + size] = batch[: num - start]
-    return images
+    """Returns images float32[N, *shape], drawn from rows of the arrays."""
+    none = np.empty((0, *shape), np.float32)
+    return np.concatenate([none, *in_batches(draw, size, *arrays)])
 
 
 def save(path: str | Path, model: LinearModel) -> None:
@@ -202,11 +186,7 @@ def load(path: str | Path) -> LinearModel:
     Raises:
         WeightsError: it holds another model, or tensors that do not fit one another.
     """
-    params, description = storage.load_weights(path)
-    if description.get("model") != "linear":
-        raise storage.WeightsError(
-            f"weights must be of a linear model, got {path}, which holds another."
-        )
+    params, description = storage.load_weights(path, "linear")
     labels = labels_from_description(description, path)
     arrays = params.get("linear", {})
     num_latents, *shape = np.shape(arrays.get("components")) or (0,)
@@ -323,6 +303,6 @@ def _from_json(label: Any) -> Any:
 @jax.jit
 def _denoise_batch(model: LinearModel, index: jax.Array, eps: jax.Array) -> jax.Array:
     def one(k, eps):
-        return decode(model, eps - predict_noise(model, eps, k))
+        return decode(model, eps - (model.weights[k] @ eps + model.biases[k]))
 
     return jax.vmap(one)(index, eps)

@@ -252,11 +252,7 @@ def load(path: str | Path) -> MixtureModel:
         WeightsError: it holds another model, tensors that do not fit one another or
             the labels, or a variance that is not > 0.
     """
-    params, description = storage.load_weights(path)
-    if description.get("model") != "mixtures":
-        raise storage.WeightsError(
-            f"weights must be of a mixture model, got {path}, which holds another."
-        )
+    params, description = storage.load_weights(path, "mixtures")
     labels = linear.labels_from_description(description, path)
     params.get("pixels", {}).setdefault("tone", _NO_TONE)  # older files have none
     storage.check_params(params, _expected_shapes(params, len(labels)), path)
@@ -303,7 +299,7 @@ def _draw_all(key, model, index, show) -> np.ndarray:
     """Returns `show` of a signal of each class of the index, float32[N, *S]."""
     draw = functools.partial(_draw_batch, key, model._replace(labels=()), show=show)
     rows = np.arange(len(index))
-    return linear.in_batches(draw, _BATCH, model.mean.shape, rows, index)
+    return linear.join_batches(draw, _BATCH, model.mean.shape, rows, index)
 
 
 @functools.partial(jax.jit, static_argnames="show")

@@ -92,9 +92,6 @@ def principal_axes(
 
     The components [num_axes, *S] are the orthonormal directions in which pixels of
     mean 0 and variance 1 vary most. Constant pixels have scale 1.
-
-    Raises:
-        ValueError: too few classes or images, too many axes, or equal images.
     """
     shape, size = stats.means.shape[1:], stats.covariances.shape[-1]
     counts = dict(zip(stats.labels, stats.counts, strict=True))
@@ -116,12 +113,7 @@ def names_of(labels: Sequence[Hashable]) -> list[Any]:
 
 
 def check_images(images: np.ndarray, labels: Sequence[Hashable]) -> list[Any]:
-    """Returns the labels as a list.
-
-    Raises:
-        ValueError: images are not finite real numbers [N, H, W, ...], or labels are not
-            N hashable objects.
-    """
+    """Returns the labels as a list, if they and the images can be fitted."""
     names = names_of(labels)
     if images.ndim < 2:
         raise ValueError(f"images must be [N, H, W, ...], got {list(images.shape)}.")

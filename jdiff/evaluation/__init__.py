@@ -34,7 +34,6 @@ from jdiff.evaluation.judge import make_classifier as make_classifier
 from jdiff.evaluation.judge import merged_labels as merged_labels
 from jdiff.evaluation.judge import read_images as read_images
 from jdiff.evaluation.neighbours import Copying as Copying
-from jdiff.evaluation.neighbours import companions as companions
 from jdiff.evaluation.neighbours import copying as copying
 from jdiff.evaluation.neighbours import nearest as nearest
 from jdiff.evaluation.neighbours import repetition as repetition

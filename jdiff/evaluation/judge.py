@@ -19,6 +19,7 @@ import numpy as np
 from jdiff import storage
 from jdiff.data import EMNIST_CHARS
 from jdiff.evaluation.bootstrap import Estimate, bootstrap_fraction
+from jdiff.images import in_batches
 from jdiff.networks import PatchClassifier, PlainClassifier
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
@@ -29,6 +30,7 @@ SHIPPED_JUDGES = {
 }
 ARCHITECTURES = {"patch": PatchClassifier, "plain": PlainClassifier}
 IMAGE_SHAPE = (28, 28, 1)
+_BATCH = 256  # images of a compiled call
 
 # The small letters whose shape is that of their capital, so EMNIST merges the two.
 FOLDED_CHARS = "cijklmopsuvwxyz"
@@ -63,11 +65,6 @@ def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: another character.
-
-    Examples:
-        >>> from jdiff import evaluation
-        >>> [evaluation.MERGED_CHARS[k] for k in evaluation.merged_labels("Aac0o")]
-        ['A', 'a', 'C', '0', 'O']
     """
     return _MERGED[char_index(chars)]
 
@@ -120,29 +117,22 @@ def load_judge(path: str | Path = "patch") -> Judge:
     return Judge(network.apply, params)
 
 
-def read_images(judge: Judge, images: np.ndarray, batch_size: int = 256) -> Reading:
+def read_images(judge: Judge, images: np.ndarray) -> Reading:
     """Returns the judge's logits and features of images; argmax of the logits reads.
 
-    Batches have one size (the last is padded), so this compiles once and needs the
-    same memory for any number of images.
+    It compiles once and needs the same memory for any number of images.
 
     Args:
         judge: from `load_judge`.
         images: uint8[N, 28, 28] or [N, 28, 28, 1], upright, 255 is ink.
-        batch_size: images per compiled call, >= 1; it changes nothing but speed.
 
     Raises:
         ValueError: images of another size or type, or none.
     """
     images = check_images(images)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}.")
-    outputs = []
-    for start in range(0, len(images), batch_size):
-        rows = np.minimum(np.arange(start, start + batch_size), len(images) - 1)
-        outputs.append(_read_batch(judge.params, images[rows], apply=judge.apply))
-    logits, features = map(np.concatenate, zip(*outputs, strict=True))
-    return Reading(logits[: len(images)], features[: len(images)])
+    read = functools.partial(_read_batch, judge.params, apply=judge.apply)
+    outputs = zip(*in_batches(read, _BATCH, images), strict=True)
+    return Reading(*map(np.concatenate, outputs))
 
 
 def check_images(images: np.ndarray) -> np.ndarray:

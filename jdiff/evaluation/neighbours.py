@@ -71,14 +71,7 @@ def copying(
 
 
 def companions(images: np.ndarray) -> np.ndarray:
-    """Returns each image's distance to the nearest other one of its set, float[N].
-
-    Args:
-        images: float[N, ...], N >= 2.
-
-    Raises:
-        ValueError: what `nearest` raises.
-    """
+    """Returns each image's distance to the nearest other one of its set, float[N]."""
     # Beside an image lies itself, and its copy lies as near.
     return nearest(images, images, 2)[0][:, 1]
 
@@ -143,12 +136,7 @@ def nearest(
 
 
 def square_distances(queries, points):
-    """Yields (slice of the queries, squared distances [n, M]) block by block.
-
-    Args:
-        queries: float[N, F].
-        points: float[M, F].
-    """
+    """Yields (slice of the queries [N, F], squared distances [n, M]) block by block."""
     norms = np.square(points).sum(-1)
     block = max(1, 2**24 // len(points))
     for start in range(0, len(queries), block):

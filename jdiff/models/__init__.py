@@ -17,7 +17,6 @@ from jdiff.models.fit import fit as fit
 from jdiff.models.generate import default_solver as default_solver
 from jdiff.models.generate import generate as generate
 from jdiff.models.generate import generate_batches as generate_batches
-from jdiff.models.hand_file import digest_pen as digest_pen
 from jdiff.models.hand_file import find_hand as find_hand
 from jdiff.models.hand_file import load_hand as load_hand
 from jdiff.models.hand_file import own_hand as own_hand
@@ -33,14 +32,12 @@ from jdiff.models.model import load_model as load_model
 from jdiff.models.model import make_condition as make_condition
 from jdiff.models.model import suit_steps as suit_steps
 from jdiff.models.pen import EVENNESS_SCALE as EVENNESS_SCALE
-from jdiff.models.pen import NEATNESS as NEATNESS
 from jdiff.models.pen import NUM_DRAWS as NUM_DRAWS
 from jdiff.models.pen import NUM_QUALITIES as NUM_QUALITIES
 from jdiff.models.pen import SHIPPED_PEN as SHIPPED_PEN
 from jdiff.models.pen import Hand as Hand
 from jdiff.models.pen import PenModel as PenModel
 from jdiff.models.pen import add_few as add_few
-from jdiff.models.pen import build_pen as build_pen
 from jdiff.models.pen import check_no_strokes as check_no_strokes
 from jdiff.models.pen import draw_hand as draw_hand
 from jdiff.models.pen import find_pen as find_pen

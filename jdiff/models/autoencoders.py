@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff import networks, storage
+from jdiff import networks
 from jdiff.closed_form import collect, total_covariance
 from jdiff.diffusion import Gaussian
 from jdiff.images import from_uint8
@@ -255,17 +255,11 @@ def build_autoencoder(description: dict[str, Any]) -> Autoencoder:
     """Returns the `standardized` autoencoder that `jdiff train autoencoder` wrote.
 
     Raises:
-        WeightsError: a part of the description is missing or not known here.
+        KeyError: a part of the description is missing or not known here.
     """
-    try:
-        make = AUTOENCODERS[description["autoencoder"]]
-        shape, widths = tuple(description["image_shape"]), tuple(description["widths"])
-        return standardized(make(description["num_latents"], shape, widths))
-    except (KeyError, TypeError) as error:
-        raise storage.WeightsError(
-            f"the weights must describe an autoencoder that jdiff knows, "
-            f"missing or unknown: {error}, got {description}."
-        ) from error
+    make = AUTOENCODERS[description["autoencoder"]]
+    shape, widths = tuple(description["image_shape"]), tuple(description["widths"])
+    return standardized(make(description["num_latents"], shape, widths))
 
 
 def _of_networks(
@@ -278,10 +272,7 @@ def _of_networks(
     def init(key):
         key_encoder, key_decoder = jax.random.split(key)
         image, z = jnp.zeros((1, *image_shape)), jnp.zeros((1, num_latents))
-        return {
-            **to_latents.init(key_encoder, image),
-            **to_images.init(key_decoder, z),
-        }
+        return {**to_latents.init(key_encoder, image), **to_images.init(key_decoder, z)}
 
     def encode(params, image):
         mean, log_variance = to_latents.apply(params, image[None])

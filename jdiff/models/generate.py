@@ -19,6 +19,7 @@ from jdiff import sampling, schedules, solvers
 from jdiff.extensions import consistency
 from jdiff.guidance import guide, guide_interval
 from jdiff.handwriting import STYLES, check_style
+from jdiff.images import in_batches
 from jdiff.models.model import Model, denoiser
 from jdiff.schedules import karras_timesteps
 
@@ -151,6 +152,7 @@ def generate_batches(
         last = model.guidance_last
     sample_batch = functools.partial(
         _sample_batch,
+        key,
         params=model.params,
         schedule=model.schedule,
         times=times,
@@ -162,7 +164,8 @@ def generate_batches(
         with_path=with_path,
         decode=decode,
     )
-    return _batches(sample_batch, key, labels, styles, batch_size)
+    index = np.arange(len(labels))
+    return in_batches(sample_batch, batch_size, index, labels, styles)
 
 
 def is_pixels(model: Model) -> bool:
@@ -200,22 +203,9 @@ def check_guidance(guidance: float) -> None:
         )
 
 
-def default_solver(
-    model: Any,
-) -> Callable[[schedules.Schedule], sampling.Solver]:
+def default_solver(model: Any) -> Callable[[schedules.Schedule], sampling.Solver]:
     """Returns the solver that a model is sampled with unless another is named."""
     return consistency if getattr(model, "distilled", False) else solvers.unipc
-
-
-def _batches(sample_batch, key, labels, styles, batch_size):
-    for start in range(0, len(labels), batch_size):
-        index = np.arange(start, start + batch_size)
-        # The last batch is filled with copies of its last image, then cut.
-        rows = np.minimum(index, len(labels) - 1)
-        style = None if styles is None else styles[rows]
-        result = sample_batch(key, index, labels[rows], style)
-        left = min(batch_size, len(labels) - start)
-        yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
 
 
 @functools.partial(

@@ -73,9 +73,7 @@ def load_hand(path: str | Path, model: PenModel) -> Hand:
         raise storage.WeightsError(
             f"a hand must be a .hand file of `jdiff hand learn`, got {path}."
         )
-    params, description = storage.load_weights(path)
-    if description.get("model") != _KIND:
-        raise storage.WeightsError(f"{path} must hold a hand, got other weights.")
+    params, description = storage.load_weights(path, _KIND)
     expected = _tree(model.hands[0], take_biases(model.params))
     if description.get("digest") != digest_pen(model):
         raise storage.WeightsError(

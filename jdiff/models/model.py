@@ -98,11 +98,7 @@ def make_condition(model: Model, label: Any, style: Any = None) -> Any:
 
 
 def denoiser(
-    model: Model,
-    label: Any,
-    style: Any = None,
-    params: Any = None,
-    clip: float | None = None,
+    model: Model, label: Any, style: Any = None, clip: float | None = None
 ) -> Denoiser:
     """Returns the model as a denoiser (x_t, t) -> x_0 of one example.
 
@@ -110,7 +106,6 @@ def denoiser(
         model: from `load_model`.
         label: scalar int in [0, len(model.classes)]; None is "any", the null label.
         style: float[4], for a model with styles; None or NaN is "any".
-        params: other weights than the model's, as in training.
         clip: the estimate is clipped to [-clip, clip]. By default it is not: latents
             have no bounds, and images are clipped after guidance, by `clip_x_0`.
 
@@ -133,14 +128,8 @@ def denoiser(
     if not is_int or not isinstance(label, jax.core.Tracer) and not 0 <= label <= null:
         raise ValueError(f"label must be an int in [0, {null}], got {label}.")
     condition = make_condition(model, label, style)
-    return make_denoiser(
-        model.apply,
-        model.params if params is None else params,
-        model.schedule,
-        model.prediction,
-        condition,
-        clip,
-    )
+    network = model.apply, model.params, model.schedule, model.prediction
+    return make_denoiser(*network, condition, clip)
 
 
 def init_params(
@@ -168,38 +157,32 @@ def build_model(description: dict[str, Any], params: Any) -> Model:
         params: the network's weights, and the autoencoder's.
 
     Raises:
-        WeightsError: a part of the description is missing or not known here.
+        KeyError: a part of the description is missing or not known here.
     """
-    try:
-        chars = description["chars"]
-        # JSON knows no tuples; a list could not be an argument of a compiled function.
-        chars = chars if isinstance(chars, str) else tuple(chars)
-        distilled = bool(description.get("distilled", False))
-        latents: dict[str, Any] = {}
-        if "autoencoder" in description:
-            autoencoder = autoencoders.build_autoencoder(description)
-            latents["latent_shape"] = (autoencoder.num_latents,)
-            latents["decode"] = autoencoders.image_decoder(autoencoder)
-        schedule = SCHEDULES[description["schedule"]](description["num_steps"])
-        return Model(
-            _make_network(description).apply,
-            params,
-            schedule,
-            PREDICTIONS[description["prediction"]],
-            chars,
-            tuple(description["image_shape"]),
-            has_null=not distilled,
-            distilled=distilled,
-            has_style=bool(description.get("style", False)),
-            guidance=float(description.get("guidance", 2.0)),
-            guidance_last=description.get("guidance_last"),
-            **latents,
-        )
-    except (KeyError, TypeError) as error:
-        raise storage.WeightsError(
-            f"the weights must describe a network that jdiff knows, "
-            f"missing or unknown: {error}, got {description}."
-        ) from error
+    chars = description["chars"]
+    # JSON knows no tuples; a list could not be an argument of a compiled function.
+    chars = chars if isinstance(chars, str) else tuple(chars)
+    distilled = bool(description.get("distilled", False))
+    latents: dict[str, Any] = {}
+    if "autoencoder" in description:
+        autoencoder = autoencoders.build_autoencoder(description)
+        latents["latent_shape"] = (autoencoder.num_latents,)
+        latents["decode"] = autoencoders.image_decoder(autoencoder)
+    schedule = SCHEDULES[description["schedule"]](description["num_steps"])
+    return Model(
+        _make_network(description).apply,
+        params,
+        schedule,
+        PREDICTIONS[description["prediction"]],
+        chars,
+        tuple(description["image_shape"]),
+        has_null=not distilled,
+        distilled=distilled,
+        has_style=bool(description.get("style", False)),
+        guidance=float(description.get("guidance", 2.0)),
+        guidance_last=description.get("guidance_last"),
+        **latents,
+    )
 
 
 def _make_network(description: dict[str, Any]) -> hk.Transformed:

@@ -9,7 +9,7 @@ network; between those of two writers lie hands that nobody has.
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import haiku as hk
 import jax
@@ -20,6 +20,7 @@ from jdiff import diffusion, sampling, schedules, solvers, storage
 from jdiff.extensions import consistency
 from jdiff.guidance import guide
 from jdiff.handwriting import NUM_POINTS
+from jdiff.images import in_batches
 from jdiff.models.generate import as_labels, check_guidance
 from jdiff.models.model import MAX_FEW_STEPS, PREDICTIONS, SCHEDULES
 from jdiff.networks import Condition, make_residual_mlp, make_stroke_classifier
@@ -70,15 +71,6 @@ class PenModel(NamedTuple):
     sides: np.ndarray
     guidance: float = 2.0
     few: Any = None
-
-
-class _Static(NamedTuple):
-    """What of a model is compiled into a program."""
-
-    apply: Callable[..., jax.Array]
-    judge: Callable[..., jax.Array]
-    prediction: diffusion.Prediction
-    num_classes: int
 
 
 class Hand(NamedTuple):
@@ -162,20 +154,13 @@ def generate_strokes(
     network makes of their noise in one step, if there is one, which costs little.
     Character k is drawn with `jax.random.fold_in(key, k)`, whatever the others are.
 
-    Args:
-        key: random key.
-        model: from `load_pen`.
+    Args: as of `generate_batches`, except
         labels: int[N], each in [0, len(model.classes)).
         hand: from `draw_hand`; or N of them, stacked.
-        num_steps: solver steps, in [1, T] or what the grid allows. Up to 4 are those
-            of the distilled network, if there is one, without guidance or solver.
-        guidance: 0 ignores character and hand, 1 follows them, more exaggerates; None
-            is the model's.
-        solver: schedule -> Solver, e.g. `ddim`; None is `unipc`.
-        grid: (schedule, num_steps) -> descending steps.
+        num_steps: up to 4 are those of the distilled network, if there is one, without
+            guidance or solver.
+        guidance: 0 ignores character and hand.
         num_draws: to choose from, >= 1.
-        batch_size: characters per compiled call, >= 1.
-        with_path: without it path is empty.
 
     Yields:
         Sample with x_0 float32[n, 60, 3] and path float32[n, num_steps + 1, 60, 3].
@@ -189,7 +174,10 @@ def generate_strokes(
             raise ValueError(f"{name} must be >= 1, got {number}.")
     times = grid(model.schedule, num_steps)
     model = _shift_model(model, hand.biases)
-    static = _Static(model.apply, model.judge, model.prediction, len(model.classes))
+    # Compiled programs are found again by what a model is, not by its arrays.
+    static: Any = model._replace(
+        params=None, schedule=cast(Any, None), hands=None, sides=None, few=None
+    )
     network: Any = model.params
     scale: Any = None
     scout: Any = model.few if num_draws > 1 else None
@@ -210,7 +198,11 @@ def generate_strokes(
         np.broadcast_to(neatness, len(labels)),
         uneven,
     )
-    return _batches(key, labels, hands, tables, plan, batch_size)
+
+    def draw(index, labels, hands):
+        return _draw_batch(key, index, labels, hands, tables, plan)
+
+    return in_batches(draw, batch_size, np.arange(len(labels)), labels, hands)
 
 
 def _shift_model(model: PenModel, biases: Any) -> PenModel:
@@ -236,16 +228,6 @@ def take_biases(params: Any) -> Any:
     return {name: {"b": own["b"]} for name, own in network.items() if "b" in own}
 
 
-def _batches(key, labels, hands, tables, plan, batch_size):
-    for start in range(0, len(labels), batch_size):
-        index = np.arange(start, start + batch_size)
-        rows = np.minimum(index, len(labels) - 1)
-        hand = jax.tree.map(lambda leaf, rows=rows: leaf[rows], hands)
-        result = _draw_batch(key, index, labels[rows], hand, tables, plan)
-        left = min(batch_size, len(labels) - start)
-        yield jax.tree.map(lambda leaf, left=left: np.asarray(leaf)[:left], result)
-
-
 @functools.partial(jax.jit, static_argnames="plan")
 def _draw_batch(key, index, labels, hand, tables, plan):
     network, scout, params, schedule, times, guidance = tables
@@ -264,7 +246,7 @@ def _draw_batch(key, index, labels, hand, tables, plan):
             denoise = conditioned(label, stroke_style(hand))
             if guidance is None:
                 return denoise
-            no_label = jnp.full_like(label, model.num_classes)
+            no_label = jnp.full_like(label, len(model.classes))
             return guide(denoise, conditioned(no_label, null), guidance)
 
         def begin(key):
@@ -321,38 +303,28 @@ def make_pen_network(
 
 
 def build_pen(description: dict[str, Any], params: Any) -> PenModel:
-    """Returns the model that a description and its weights stand for.
+    """Returns the model of a weights file; a KeyError names what it does not say."""
+    network, judge = _make_networks(description)
+    return PenModel(
+        network.apply,
+        {k: v for k, v in params.items() if not k.startswith(_NOT_OWN)},
+        SCHEDULES[description["schedule"]](description["num_steps"]),
+        PREDICTIONS[description["prediction"]],
+        description["classes"],
+        judge.apply,
+        np.asarray(params["hands"]["codes"]),
+        np.asarray(params["spacing"]["sides"]),
+        float(description["guidance"]),
+        {k[len(_FEW) :]: v for k, v in params.items() if k.startswith(_FEW)},
+    )
 
-    Args:
-        description: classes, num_features, num_layers, num_conditions, judge_features,
-            schedule, num_steps, prediction and guidance.
-        params: of the network and the judge, and the modules "hands" and "spacing".
 
-    Raises:
-        WeightsError: a fact is missing or has a value that is not known here.
-    """
-    try:
-        classes = description["classes"]
-        sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
-        network = make_pen_network(len(classes), *sizes)
-        judge = make_stroke_classifier(len(classes), description["judge_features"])
-        return PenModel(
-            network.apply,
-            {k: v for k, v in params.items() if not k.startswith(_NOT_OWN)},
-            SCHEDULES[description["schedule"]](description["num_steps"]),
-            PREDICTIONS[description["prediction"]],
-            classes,
-            judge.apply,
-            np.asarray(params["hands"]["codes"]),
-            np.asarray(params["spacing"]["sides"]),
-            float(description["guidance"]),
-            {k[len(_FEW) :]: v for k, v in params.items() if k.startswith(_FEW)},
-        )
-    except (KeyError, TypeError) as error:
-        raise storage.WeightsError(
-            f"the weights must describe a model of pen strokes, "
-            f"missing or unknown: {error}, got {description}."
-        ) from error
+def _make_networks(description: dict[str, Any]) -> tuple[hk.Transformed, ...]:
+    """Returns the network and the judge of a description, each as (init, apply)."""
+    num_classes = len(description["classes"])
+    sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
+    judge = make_stroke_classifier(num_classes, description["judge_features"])
+    return make_pen_network(num_classes, *sizes), judge
 
 
 def find_pen(model: Any) -> PenModel | None:
@@ -394,11 +366,7 @@ def load_pen(path: str | Path = NAME) -> PenModel:
         WeightsError: the file is missing, truncated, not weights, or of another model.
     """
     path = SHIPPED_PEN if str(path) == NAME else path
-    params, description = storage.load_weights(path)
-    if description.get("model") != NAME:
-        raise storage.WeightsError(
-            f"weights must be of a model of pen strokes, got {path} of another."
-        )
+    params, description = storage.load_weights(path, NAME)
     with storage.reading(path, "weights that describe a pen", storage.WeightsError):
         model = build_pen(description, params)
         expected = _expected(description, model, params)
@@ -411,18 +379,12 @@ def load_pen(path: str | Path = NAME) -> PenModel:
 def _expected(description, model, params):
     """Returns the tree of shapes that the weights should have."""
     num_hands, num_codes = np.shape(params["hands"]["codes"])
-    num_classes = len(model.classes)
     init = functools.partial(init_pen, description=description, num_codes=num_codes)
     shapes = jax.eval_shape(init, jax.random.key(0))
-    arrays = {"hands": {"codes": (num_hands, num_codes)}}
-    arrays |= {"spacing": {"sides": (num_classes, 2)}}
-    given = {
-        module: {name: jax.ShapeDtypeStruct(shape, jnp.float32)}
-        for module, leaves in arrays.items()
-        for name, shape in leaves.items()
-    }
-    few = add_few({}, shapes) if model.few else {}
-    return shapes | given | few
+    codes = jax.ShapeDtypeStruct((num_hands, num_codes), jnp.float32)
+    sides = jax.ShapeDtypeStruct((len(model.classes), 2), jnp.float32)
+    given = {"hands": {"codes": codes}, "spacing": {"sides": sides}}
+    return shapes | given | (add_few({}, shapes) if model.few else {})
 
 
 def take_network(params: Any) -> Any:
@@ -440,12 +402,9 @@ def add_few(params: Any, distilled: Any) -> Any:
 def init_pen(key: jax.Array, description: dict[str, Any], num_codes: int) -> Any:
     """Returns fresh weights of the network and the judge of a description."""
     key_network, key_judge = jax.random.split(key)
-    num_classes = len(description["classes"])
-    sizes = [description[f"num_{n}"] for n in ("features", "layers", "conditions")]
+    network, judge = _make_networks(description)
     x = jnp.zeros((1, *SHAPE))
     style = jnp.zeros((1, num_codes + NUM_QUALITIES))
     condition = Condition(jnp.zeros(1, jnp.int32), style)
-    network = make_pen_network(num_classes, *sizes)
-    judge = make_stroke_classifier(num_classes, description["judge_features"])
     params: dict[str, Any] = dict(network.init(key_network, x, jnp.zeros(1), condition))
     return params | dict(judge.init(key_judge, x))

@@ -53,9 +53,7 @@ def build_model(description: dict[str, Any], params: Any) -> PointModel:
 
 def load_model(path: str) -> tuple[PointModel, dict[str, Any]]:
     """Returns (model, description) of a file that `jdiff train points` wrote."""
-    params, description = storage.load_weights(path)
-    if description.get("model") != "points":
-        raise ValueError(f"weights must be those of `jdiff train points`, got {path}.")
+    params, description = storage.load_weights(path, "points")
     with storage.reading(path, "weights of points", storage.WeightsError):
         network, model = make_network(description), build_model(description, params)
         init = functools.partial(models.init_params, network=network, shape=(2,))
@@ -91,14 +89,7 @@ def draw(
 ) -> np.ndarray:
     """Returns paths of points from noise to data, float32[N, len(times), 2].
 
-    Args:
-        model: from `load_model`.
-        labels: int[N]; num_classes is "any".
-        solver: schedule -> Solver.
-        times: descending steps.
-        guidance: 0 samples without labels, 1 with them.
-        seed: of the noise.
-        clip: bound of x_0 while sampling, in scaled units.
+    Of labels int[N] num_classes is "any"; clip bounds x_0, in scaled units.
     """
     paths = _paths(
         model.params,

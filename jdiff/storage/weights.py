@@ -76,16 +76,19 @@ def find_weights(path: str | Path) -> Path:
     return path / WEIGHTS_NAME if (path / WEIGHTS_NAME).is_file() else path
 
 
-def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def load_weights(
+    path: str | Path, model: str | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Returns (params, description) of a file that `save_weights` wrote.
 
     Args:
         path: of the file, or of the folder of a run that holds one.
+        model: what the description must say that it is; by default anything.
 
     Raises:
         WeightsError: there is no such file, it is truncated, damaged, not weights, or
             weights of another program; a tensor is not finite; or the description is
-            not JSON or holds what `check_description` refuses.
+            not JSON, of another model, or holds what `check_description` refuses.
     """
     from safetensors import safe_open
 
@@ -118,6 +121,11 @@ def load_weights(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         params.setdefault(module, {})[leaf] = tensor.astype(np.float32)
     with reading(path, "weights with a description in JSON", WeightsError):
         description = dict(json.loads(text))
+    if model is not None and description.get("model") != model:
+        raise WeightsError(
+            f"weights must be of the model {model!r}, got "
+            f"{description.get('model')!r:.40} in {path}."
+        )
     check_description(description, params, path)
     return params, description
 
@@ -139,11 +147,6 @@ def check_description(
     A network has at most as many layers as tensors, and each is at most as wide as the
     network has weights. The sides of an image, the steps of a schedule and the scale of
     guidance have fixed limits. No class stands twice.
-
-    Args:
-        description: what a file says of its network; only the names known here count.
-        params: the weights beside it.
-        path: the file, for the message.
     """
     leaves = jax.tree.leaves(params)
     num_weights = sum(math.prod(leaf.shape) for leaf in leaves)
@@ -197,13 +200,7 @@ def check_params(params: Mapping[str, Any], expected: Any, path: str | Path) -> 
 def check_shapes(
     shapes: Mapping[str, tuple], expected: Mapping[str, tuple], complaint: str
 ) -> None:
-    """Raises WeightsError unless both name the same arrays, of the same shapes.
-
-    Args:
-        shapes: of what was read, by name.
-        expected: of what reads it.
-        complaint: how the sentence begins, with the path.
-    """
+    """Raises WeightsError, which begins so, unless both name arrays of equal shapes."""
     for name in sorted(shapes.keys() | expected.keys()):
         if shapes.get(name) != expected.get(name):
             raise WeightsError(

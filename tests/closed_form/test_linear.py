@@ -292,7 +292,7 @@ def test_what_cannot_be_generated_is_said(tmp_path):
         closed_form.linear.save(
             tmp_path / "m.safetensors", model._replace(labels=(b"a", 1, 2))
         )
-    with pytest.raises(jdiff.storage.WeightsError, match="of a linear model"):
+    with pytest.raises(jdiff.storage.WeightsError, match="of the model 'linear'"):
         closed_form.linear.load(jdiff.evaluation.SHIPPED_JUDGES["patch"])
 
 

@@ -207,7 +207,7 @@ def test_a_model_survives_its_file(tmp_path):
         closed_form.mixtures.generate(KEY, m, [("a", 1)] * 9) for m in (model, loaded)
     ]
     np.testing.assert_allclose(*draws, atol=0.02)
-    with pytest.raises(jdiff.storage.WeightsError, match="of a mixture model"):
+    with pytest.raises(jdiff.storage.WeightsError, match="of the model 'mixtures'"):
         closed_form.mixtures.load(jdiff.evaluation.SHIPPED_JUDGES["patch"])
 
 

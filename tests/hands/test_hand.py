@@ -51,7 +51,7 @@ def test_a_hand_of_another_model_is_refused(model, tmp_path):
     with pytest.raises(storage.WeightsError, match="got a hand of another one"):
         models.load_hand(tmp_path / "my.hand", other)
     (tmp_path / "pen.hand").symlink_to(models.SHIPPED_PEN)
-    with pytest.raises(storage.WeightsError, match="must hold a hand"):
+    with pytest.raises(storage.WeightsError, match="of the model 'hand', got 'pen'"):
         models.load_hand(tmp_path / "pen.hand", model)
     with pytest.raises(storage.WeightsError, match="must be a .hand file"):
         models.load_hand(models.SHIPPED_PEN, model)

@@ -166,8 +166,8 @@ def test_weights_survive_the_file(tmp_path):
         ({"num_latents": 4}, "another architecture"),
         ({"widths": [9]}, "another architecture"),
         ({"num_features": 9}, "another architecture"),
-        ({"autoencoder": "wavelets"}, "autoencoder that jdiff knows"),
-        ({"widths": 8}, "autoencoder that jdiff knows"),
+        ({"autoencoder": "wavelets"}, "describe a network.*KeyError: 'wavelets'"),
+        ({"widths": 8}, "describe a network"),
         ({"widths": [8, 8], "autoencoder": "conv", "image_shape": [9, 8, 1]}, "by 4"),
     ],
 )

@@ -33,7 +33,6 @@ def test_a_denoiser_follows_its_label_its_weights_and_its_clip():
         (jdiff.models.denoiser(model, 2), 2.0),
         (jdiff.models.denoiser(model, None), 10.0),
         (jdiff.models.denoiser(model, 3), 10.0),
-        (jdiff.models.denoiser(model, 2, params=jnp.float32(-3.0)), -6.0),
         (jdiff.models.denoiser(model, 2, clip=1.5), 1.5),
     ):
         np.testing.assert_array_equal(denoise(x_t, 7), np.full(4, expected))

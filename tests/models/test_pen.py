@@ -141,7 +141,7 @@ def test_numbers_outside_their_range_are_refused(model, options, message):
 def test_weights_of_something_else_are_refused(params, tmp_path):
     path = tmp_path / "pen.safetensors"
     storage.save_weights(path, params, DESCRIPTION | {"model": "latent"})
-    with pytest.raises(storage.WeightsError, match="a model of pen strokes"):
+    with pytest.raises(storage.WeightsError, match="of the model 'pen', got 'latent'"):
         models.load_pen(path)
     storage.save_weights(path, params, DESCRIPTION | {"num_features": 8})
     with pytest.raises(storage.WeightsError, match="architecture"):

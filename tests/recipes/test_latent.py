@@ -69,7 +69,7 @@ def test_a_run_leaves_weights_checkpoints_a_log_and_samples(trained):
 
 
 def test_an_autoencoder_alone_is_no_model(trained):
-    with pytest.raises(jdiff.storage.WeightsError, match="must describe a network"):
+    with pytest.raises(jdiff.storage.WeightsError, match="that describe a network"):
         jdiff.load_model(trained / "vae_mlp")
 
 

@@ -137,7 +137,7 @@ def test_bad_points_are_one_sentence(tmp_path, arrays, says):
         (["nothing.safetensors"], "weights must be a file"),
         (
             [jdiff.models.SHIPPED["unet"]],
-            "must be those of `jdiff train points`",
+            "must be of the model 'points'",
         ),
         (["{}", "--steps", "300"], "steps must be in [1, 200]"),
         (["{}", "--out", "picture.jpg"], "must end in .png"),
