@@ -188,7 +188,7 @@ def _look_in(source: _Source, root: Path) -> _Pair | None:
     for archive in archives:
         if archive.is_file():
             return _read_archive(source, archive)
-    return tfds.read_prepared(root / source.name, source.split)
+    return tfds.read_prepared(source.name, source.split, root)
 
 
 def _read_archive(source: _Source, archive: Path) -> _Pair:

@@ -79,13 +79,8 @@ def make_source(
 ) -> Source:
     """Returns image files as a source, by the rules of this module.
 
-    Args:
-        find: rows -> (n pairs of a file and its name in messages, labels int32[n]).
-        num_images: >= 1.
-        names: of the classes.
-
-    Raises:
-        DataError: the first image cannot be read; others raise when they are read.
+    `find` maps rows to n pairs of a file and its name in messages, and to labels
+    int32[n]. The first image is read at once.
     """
     ((file, where),), _ = find(slice(1))
     first = decode(file, where)
@@ -109,15 +104,9 @@ def make_source(
 
 
 def decode(file: Any, where: str, channels: int | None = None) -> Any:
-    """Returns an image file as a Pillow image in mode L or RGB, upright.
+    """Returns an image file, called `where`, as a Pillow image L or RGB, upright.
 
-    Args:
-        file: a path, or a file of bytes.
-        where: its name in messages.
-        channels: 1 for grey or 3 for coloured, if only that is allowed.
-
-    Raises:
-        DataError: it is damaged, no image, of another kind, or of more than 8 bits.
+    It may have to be of 1 channel, grey, or of 3, coloured.
     """
     from PIL import Image, ImageOps
 
@@ -133,12 +122,7 @@ def decode(file: Any, where: str, channels: int | None = None) -> Any:
 
 
 def fit(image: Any, size: tuple[int, int]) -> np.ndarray:
-    """Returns a Pillow image as uint8[H, W, C] by the rules of this module.
-
-    Args:
-        image: in mode L or RGB.
-        size: (width, height) to resize it to, before it is padded.
-    """
+    """Returns a Pillow image resized to (width, height) and padded, uint8[H, W, C]."""
     from PIL import Image
 
     if image.size != size:

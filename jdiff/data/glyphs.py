@@ -169,13 +169,10 @@ def _centre_line(char: str, font: str) -> np.ndarray:
 
 
 def _thin(mask: np.ndarray) -> np.ndarray:
-    """Returns the mask's centre line, about one pixel wide (Guo & Hall 1989).
+    """Returns the centre line, about one pixel wide, of a mask that is False around.
 
     Pixels are removed from two sides in turn, unless one ends a line or connects its
-    parts. (The better known rule of Zhang and Suen erases dots and some diagonals.)
-
-    Args:
-        mask: bool [H, W], False on the border.
+    parts (Guo & Hall 1989; the rule of Zhang and Suen erases dots and some diagonals).
     """
     # The eight neighbours' places, clockwise from the north.
     ring = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))
@@ -203,13 +200,11 @@ def _font_folder() -> Path:
 
 
 def _bend(line: np.ndarray, draws: np.ndarray, freedom: float) -> np.ndarray:
-    """Returns the points of a line distorted as by a hand, float[N, 2].
+    """Returns the points (x, y) of a line distorted as by a hand, float[N, 2] in ems.
 
-    Args:
-        line: (x, y) in ems, float[N, 2].
-        draws: uniform in [0, 1), [11]: squeeze, slant, turn, then for either axis the
-            strength of the bend, its frequency along x and y, and its phase.
-        freedom: of the slant, the turn and the bend, in [0, 1].
+    Draws, uniform in [0, 1), are squeeze, slant, turn, then for either axis the
+    strength of the bend, its frequency along x and y, and its phase. Freedom in [0, 1]
+    is that of slant, turn and bend.
     """
     squeeze, slant, turn = draws[:3] - 0.5
     x, y = line.T * [[2.0 ** (0.7 * squeeze)], [1.0]]
@@ -228,16 +223,10 @@ def _wave(x: np.ndarray, y: np.ndarray, draws: np.ndarray) -> np.ndarray:
 
 
 def _ink(line: np.ndarray, max_scale: float, radius: float, blur: float) -> np.ndarray:
-    """Returns a line drawn with a round pen, scaled to the box and centred.
+    """Returns a line, float[N, 2] in ems, drawn with a round pen, uint8[28, 28].
 
-    Args:
-        line: (x, y) in ems, float[N, 2], N >= 1.
-        max_scale: pixels per em, if the box has room for more.
-        radius: of the pen, in pixels.
-        blur: pixels from paper to full ink across an edge, > 0.
-
-    Returns:
-        uint8[28, 28], the most ink at 255.
+    It is scaled to the box, to at most max_scale pixels per em, and centred; radius and
+    blur, from paper to full ink, are in pixels. The most ink is 255.
     """
     low, high = line.min(0), line.max(0)
     extent = max((high - low).max(), 1e-6)

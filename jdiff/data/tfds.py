@@ -23,7 +23,7 @@ import numpy as np
 from jdiff import storage
 from jdiff.data.dataset import DataError, installed
 from jdiff.data.folder import make_source
-from jdiff.data.stream import Source
+from jdiff.data.stream import Source, read_all
 
 _MNIST_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -36,37 +36,17 @@ _STAGING = "download-"
 _ABANDONED_AFTER_S = 24 * 3600
 
 
-def read_prepared(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns images [N, H, W] and labels [N] of a prepared set, in TFDS's order.
+def read_prepared(
+    name: str, split: str, data_dir: Path
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns grey images [N, H, W] and labels [N] of a set, None if there is no such.
 
-    Args:
-        folder: holds one folder per version, such as `emnist/byclass/3.1.0`; the
-            newest counts.
-        split: "train" or "test".
-
-    Returns:
-        The arrays as stored (EMNIST transposed), or None if there is no version.
-
-    Raises:
-        DataError: the set is broken, has no such split, or only TensorFlow could
-            read it.
+    As stored: EMNIST is transposed. Args and Raises: as `open_prepared`.
     """
-    version = _newest_version(folder)
-    if version is None:
+    if _newest_version(data_dir / name) is None:
         return None
-    tfds = _import_tfds()
-    import tqdm  # TFDS depends on it
-
-    with _reading(version, split):
-        builder = tfds.builder_from_directory(version)
-        source = builder.as_data_source(split)
-        images = np.empty((len(source), *source[0]["image"].shape[:2]), np.uint8)
-        labels = np.empty(len(source), np.int32)
-        # A full set takes a minute or two, so a bar shows progress.
-        for i in tqdm.trange(len(source), desc=f"Reading {folder}", mininterval=1.0):
-            example = source[i]
-            images[i], labels[i] = example["image"][..., 0], example["label"]
-    return images, labels
+    dataset = read_all(open_prepared(name, split, data_dir))
+    return dataset.images[..., 0], dataset.labels
 
 
 def open_prepared(
@@ -157,14 +137,8 @@ def download(name: str, cache: Path) -> None:
 
     They arrive in a temporary folder and are moved once their SHA-256 is the published
     one. A download that fails or is interrupted leaves nothing, and the next call
-    starts again. After Ctrl-C Python waits for TFDS's thread until a second Ctrl-C.
-
-    Args:
-        name: "mnist", or "emnist/..." (all of EMNIST is one archive).
-        cache: made if missing.
-
-    Raises:
-        DataError: no network, a wrong checksum, or tensorflow-datasets is missing.
+    starts again. After Ctrl-C Python waits for TFDS's thread until a second Ctrl-C. All
+    of EMNIST is one archive.
     """
     tfds = _import_tfds()
     if name == "mnist":

@@ -42,19 +42,12 @@ _BACK, _LEAP = 1.0, 2.5
 
 
 class _Character(NamedTuple):
-    """A segment of a recording.
-
-    Attributes:
-        char: what it is.
-        strokes: float32[n, 2] each, in points of the tablet along x.
-        writer: who wrote it.
-        source: the file of its recording.
-    """
+    """A segment of a recording."""
 
     char: str
-    strokes: list[np.ndarray]
+    strokes: list[np.ndarray]  # float32[n, 2] each, in points of the tablet along x
     writer: str
-    source: str
+    source: str  # the file of its recording
 
 
 class _Component(NamedTuple):
