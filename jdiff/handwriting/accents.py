@@ -13,19 +13,12 @@ import numpy as np
 
 
 class _Mark(NamedTuple):
-    """How an accent is drawn; lengths are in heights of an x.
+    """How an accent is drawn; lengths are in heights of an x."""
 
-    Attributes:
-        char: that is drawn for it.
-        extent: of the mark, the larger of its width and height; 0 is a dot.
-        angle: of the line from its lower to its upper end, in degrees; None as drawn.
-        shift: of its middle to the right of the letter's.
-    """
-
-    char: str
-    extent: float = 0.0
-    angle: float | None = None
-    shift: float = 0.0
+    char: str  # that is drawn for it
+    extent: float = 0.0  # the larger of its width and height; 0 is a dot
+    angle: float | None = None  # in degrees, from its lower to its upper end
+    shift: float = 0.0  # of its middle to the right of the letter's
 
 
 _APART = 0.2  # of a diaeresis' dots from the middle

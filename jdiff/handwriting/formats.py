@@ -28,6 +28,7 @@ ANIMATIONS = {".gif": "GIF", ".apng": "PNG", ".webp": "WEBP"}  # by Pillow's nam
 _GIF_GREYS = 8
 _GREYS = 16
 _LONGEST_SIDE = {".gif": 65_535, ".webp": 16_383}  # pixels that they can count
+_FRAME_MS = 80
 _COUNTER_SIZE = 13  # of the step counter's letters, in pixels
 _COUNTER_GREY = 120
 
@@ -102,10 +103,8 @@ def check_dpi(dpi: float | None, suffix: str) -> None:
 def check_grey(page: np.ndarray) -> None:
     """Raises ValueError if a page is not grey, uint8[H, W], and not empty."""
     if page.dtype != np.uint8 or page.ndim != 2 or page.size == 0:
-        raise ValueError(
-            f"a page must be grey, uint8[H, W], and not empty, "
-            f"got {page.dtype}{list(page.shape)}."
-        )
+        got = f"{page.dtype}{list(page.shape)}"
+        raise ValueError(f"a page must be grey, uint8[H, W], not empty, got {got}.")
 
 
 def write_png(
@@ -127,7 +126,6 @@ def save_animation(
     frames: Iterable[np.ndarray],
     steps: Sequence[int] | None = None,
     hold: int = 20,
-    frame_ms: int = 80,
     ink: Colour = BLACK,
     paper: Colour = WHITE,
     dpi: float | None = None,
@@ -142,7 +140,6 @@ def save_animation(
         frames: dark on white, uint8[F, H, W], F >= 1.
         steps: int[F]; if given, a strip under each frame says `t = 250`.
         hold: the last frame lasts as long as this many frames, >= 1.
-        frame_ms: duration of a frame, a multiple of 10, >= 20.
         ink: what black becomes.
         paper: what white becomes; transparent if its alpha is 0, in a GIF below 128.
         dpi: pixels per inch, in [1, 10000], for an APNG.
@@ -154,9 +151,8 @@ def save_animation(
     path = check_output(path, *ANIMATIONS)
     suffix = path.suffix.lower()
     check_dpi(dpi, suffix)
-    if hold < 1 or frame_ms < 20 or frame_ms % 10:
-        got = f"{hold} and {frame_ms}"
-        raise ValueError(f"hold must be >= 1, frame_ms 20, 30, 40 ..., got {got}.")
+    if hold < 1:
+        raise ValueError(f"hold must be >= 1, got {hold}.")
     colours = colour_ramp(ink, paper, _GREYS)
     options: dict[str, Any] = {} if dpi is None else {"dpi": (dpi, dpi)}
     if suffix == ".gif":
@@ -173,7 +169,7 @@ def save_animation(
         raise ValueError(f"frames must be of one size, got {len(images)} frames.")
     check_size(images[0].size, suffix)
     options |= {"save_all": True, "append_images": images[1:], "loop": 0}
-    durations = [frame_ms] * (len(images) - 1) + [frame_ms * hold]
+    durations = [_FRAME_MS] * (len(images) - 1) + [_FRAME_MS * hold]
     with atomic_write(path) as draft:
         images[0].save(draft, format=ANIMATIONS[suffix], duration=durations, **options)
 

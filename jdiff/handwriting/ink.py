@@ -3,6 +3,10 @@
 EMNIST scales every character to one box: 'a' is as tall as 'A', 'g' sits as high as
 'x', and strokes of small letters become thick.
 
+Glyphs are float[N, h, w] in [0, 1], 1 is ink; the boxes around it (left, top, right,
+bottom) are float[N, 4], in pixels of a glyph. Sizes are how far it reaches below and
+above its line and across, float[N, 3], in heights of a capital.
+
 Kerning: the boxes of a slanted "ll" are further apart than its strokes. So each glyph
 has an outline on either side, height by height. A pair moves together by a fraction of
 the room that is free at every height where both have ink, or nearly.
@@ -67,28 +71,19 @@ _INK = 0.3  # grey where ink begins
 
 
 def ink_boxes(glyphs: np.ndarray) -> np.ndarray:
-    """Returns the rectangles around the ink of glyphs, in their pixels, float[N, 4].
+    """Returns the boxes around the ink of glyphs, the middle of one without ink.
 
-    They are (left, top, right, bottom). Faint pixels and the outermost 1% of the ink on
-    each side do not count, so a speck does not shrink the letter. Without ink it is the
-    middle of the image.
-
-    Args:
-        glyphs: in [0, 1], 1 is ink, float[N, h, w].
+    Faint pixels and the outermost 1% of the ink on each side do not count, so a speck
+    does not shrink the letter.
     """
     return np.array([_ink_box(glyph) for glyph in glyphs], float)
 
 
 def ink_sizes(chars: str, boxes: np.ndarray, pen: float) -> np.ndarray:
-    """Returns how far ink should reach below and above its line and across.
+    """Returns the sizes that the ink of N characters should have, by its boxes.
 
-    They are float[N, 3], in heights of a capital. Ink that hangs above its line, as an
-    apostrophe does, reaches less than 0 below.
-
-    Args:
-        chars: what the glyphs say, N characters.
-        boxes: around their ink, float[N, 4].
-        pen: thickness of a stroke in heights of a capital.
+    Ink that hangs above its line, as an apostrophe does, reaches less than 0 below. The
+    pen is the thickness of a stroke in heights of a capital.
     """
     shapes = _SHAPES | _MARKS | {".": (0.0, DOT * pen, DOT * pen)}
     below, above, widest = np.array([shapes.get(c, _CAPITAL) for c in chars]).T
@@ -105,9 +100,6 @@ def stroke_thickness(glyphs: np.ndarray) -> np.ndarray:
     A stroke w thick and l long has area w l and, as a relief, total variation 2 l,
     so w = 2 area / variation. The relief is steeper than the image, so that blur does
     not count.
-
-    Args:
-        glyphs: in [0, 1], 1 is ink, float[N, h, w].
     """
     relief = np.clip(2.0 * glyphs - 0.5, 0.0, 1.0)
     slope_y, slope_x = np.diff(relief[..., 1:], axis=1), np.diff(relief[:, 1:], axis=2)
@@ -119,11 +111,7 @@ def ink_thresholds(glyphs: np.ndarray, pen: np.ndarray) -> np.ndarray:
     """Returns the greys where ink begins if strokes are as thick as the pen, float[N].
 
     Raising this grey by 1 / BLUR moves both edges of a stroke one pixel inwards. It is
-    bounded, so that strokes do not break and loops do not fill.
-
-    Args:
-        glyphs: in [0, 1], 1 is ink, float[N, h, w].
-        pen: thickness of a stroke in pixels of the glyph, float[N].
+    bounded, so that strokes do not break and loops do not fill. The pen is in pixels.
     """
     thickness = stroke_thickness(glyphs)
     return np.clip(0.5 + 0.5 * (thickness - pen) / BLUR, 0.3, 0.62)
@@ -140,14 +128,7 @@ def _ink_box(glyph: np.ndarray) -> tuple[float, float, float, float]:
 
 
 def kern_pairs(glyphs: np.ndarray, ink: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns how far each glyph moves towards the one before it, >= 0, float[N].
-
-    Args:
-        glyphs: in [0, 1], 1 is ink, float[N, h, w].
-        ink: the rectangle around the ink of each, in its pixels, float[N, 4].
-        sizes: how far it reaches below and above its line and across, float[N, 3],
-            in heights of a capital.
-    """
+    """Returns how far each glyph moves towards the one before it, >= 0, float[N]."""
     edges = [_edges(*glyph) for glyph in zip(glyphs, ink, sizes, strict=True)]
     left, right = np.array(edges).reshape(-1, 2, _BANDS).swapaxes(0, 1)
     width = sizes[:, 2]

@@ -67,42 +67,24 @@ JUSTIFIED = Alignment(0.0, fill=1.0)
 
 
 class Word(NamedTuple):
-    """A run of glyphs.
-
-    Attributes:
-        chars: what it says.
-        left: where the ink of each glyph begins, from that of the first, float[n].
-        width: of its ink.
-        space: of the blanks before it.
-    """
+    """A run of glyphs."""
 
     chars: str
-    left: np.ndarray
-    width: float
-    space: float
+    left: np.ndarray  # where the ink of each glyph begins, from that of the first
+    width: float  # of its ink
+    space: float  # of the blanks before it
 
 
 class Line(NamedTuple):
-    """A line of a paragraph.
-
-    Attributes:
-        words: none in an empty line.
-        starts: where the ink of each word begins, if the line is set flush left.
-        is_last: whether the paragraph ends with it.
-    """
+    """A line of a paragraph."""
 
     words: list[Word]
-    starts: list[float]
+    starts: list[float]  # where the ink of each word begins, flush left
     is_last: bool
 
 
 def paragraphs(text: str) -> list[str]:
-    """Returns the lines of a text as it was typed, without blanks at its end.
-
-    Examples:
-        >>> paragraphs("Dear Ada\\n\\nthe loop\\tconverges \\n")
-        ['Dear Ada', '', 'the loop converges']
-    """
+    """Returns the lines of a text as it was typed, without blanks at its end."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", " ")
     return text.rstrip(" \n").split("\n")
 
@@ -113,13 +95,9 @@ def read_words(
     kerns: np.ndarray | float = 0.0,
     word_space: float = WORD_SPACE,
 ) -> list[list[Word]]:
-    """Returns the words of each paragraph.
+    """Returns the words of each paragraph, whose ink has widths float[N].
 
-    Args:
-        text: of N characters besides blanks.
-        widths: of the ink of each of them, float[N].
-        kerns: how far each moves towards the one before it in its word, float[N].
-        word_space: width of a blank.
+    A character moves by its kern float[N] towards the one before it in its word.
     """
     kerns = np.broadcast_to(kerns, widths.shape)
     words: list[list[Word]] = []
@@ -165,10 +143,7 @@ def place_glyphs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns where the ink of each glyph begins, float[N], and its line, int[N].
 
-    Args:
-        lines: with at least one word.
-        room: for a line; if infinite, that of the longest.
-        align: how the free room is distributed.
+    If the room for a line is infinite, it is that of the longest.
     """
     widths = [
         line.starts[-1] + line.words[-1].width if line.words else 0.0 for line in lines
@@ -214,11 +189,7 @@ def set_lines(
     """Returns where the ink of glyphs begins, their baselines, and how many lines.
 
     The first two are float[N], from the top left of the page, in heights of a capital.
-
-    Args: as for `read_words` and `typeset`.
-
-    Raises:
-        ValueError: a word is wider than the page; the message names it.
+    Arguments are those of `read_words` and `typeset`.
     """
     room = math.inf if width is None else width / cap_height - 2 * margin
     words = read_words(text, widths, kerns, word_space)
@@ -376,11 +347,7 @@ def page_height(
     margin: float,
     line_height: float = LINE_HEIGHT,
 ) -> int:
-    """Returns the height of a page in pixels, as asked for or as its lines need.
-
-    Raises:
-        ValueError: the page is too low for its lines, or too large.
-    """
+    """Returns the height of a page in pixels, as asked for or as its lines need."""
     extent = 2 * margin + ASCENT + DESCENT + (num_lines - 1) * line_height
     needed = math.ceil(cap_height * extent)
     if height is not None and height < needed:

@@ -97,7 +97,8 @@ def set_strokes(
         )
     edges = np.array([_edges(glyph) for glyph in glyphs])
     starts, ends = edges[:, 0].min(1), edges[:, 1].max(1)
-    gap = _space(edges, np.broadcast_to(gaps, len(drawn))) / CAP_HEIGHT
+    fitted = _fit_gaps(edges[:-1], edges[1:], np.broadcast_to(gaps, len(drawn))[1:])
+    gap = np.concatenate([[0.0], fitted]) / CAP_HEIGHT
     left, baseline, num_lines = set_lines(
         text,
         (ends - starts) / CAP_HEIGHT,
@@ -230,17 +231,11 @@ def space_pairs(
     return _fit_gaps(edges[first], edges[second], gaps)
 
 
-def _space(edges: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-    """Returns the gap before each character, float[N]: more where lines would touch.
-
-    Args:
-        edges: from `_edges`, float[N, 2, bands].
-        gaps: asked for, float[N].
-    """
-    return np.concatenate([[0.0], _fit_gaps(edges[:-1], edges[1:], gaps[1:])])
-
-
 def _fit_gaps(first: np.ndarray, second: np.ndarray, gaps: np.ndarray) -> np.ndarray:
+    """Returns the gaps of pairs, float[P]: more where lines would touch, in holes less.
+
+    The glyphs are given by their `_edges`, float[P, 2, bands].
+    """
     left = second[:, 0] - second[:, 0].min(1)[:, None]
     right = first[:, 1].max(1)[:, None] - first[:, 1]
     free = (left + right).min(1)  # infinite if they are nowhere at the same height

@@ -144,21 +144,14 @@ def check_page_file(
 
 
 class _Stamp(NamedTuple):
-    """How a glyph comes on the page: 1/2 + gain (rows glyph columns^T - threshold).
+    """How a glyph comes on the page: 1/2 + gain (rows glyph columns^T - threshold)."""
 
-    Attributes:
-        y, x: the top left pixel of its rectangle on the page.
-        rows, columns: resample a glyph there, float32[h', h] and float32[w', w].
-        threshold: grey level where ink begins.
-        gain: contrast there.
-    """
-
-    y: int
+    y: int  # the top left pixel of its rectangle on the page
     x: int
-    rows: np.ndarray
-    columns: np.ndarray
-    threshold: float
-    gain: float
+    rows: np.ndarray  # resample a glyph there, float32[h', h]
+    columns: np.ndarray  # float32[w', w]
+    threshold: float  # grey level where ink begins
+    gain: float  # contrast there
 
 
 def compose(layout: Layout, glyphs: np.ndarray) -> np.ndarray:

@@ -42,13 +42,6 @@ def measure_style(images: np.ndarray) -> np.ndarray:
 
     Args:
         images: 255 is ink, uint8[N, H, W, 1]; without ink the style is 0.
-
-    Examples:
-        >>> import numpy as np
-        >>> stroke = np.zeros((1, 28, 28, 1), np.uint8)
-        >>> stroke[0, np.arange(4, 24), 23 - np.arange(4, 24) // 2] = 255  # leans right
-        >>> float(measure_style(stroke)[0, 0].round(2))
-        0.5
     """
     starts = range(0, max(len(images), 1), _BLOCK)
     blocks = [_measure(images[start : start + _BLOCK, ..., 0]) for start in starts]

@@ -39,17 +39,9 @@ def stroke_svg(
 ) -> str:
     """Returns centre lines of a pen as the text of an SVG file, a <path> a stroke.
 
-    Browsers draw them as thick as the pen; plotters follow them, in their order. The
-    rest is as in `outline_svg`.
-
-    Args:
-        strokes: points (x, y) in pixels from the top left, float[n, 2]; one point is a
-            dot.
-        pen_width: in pixels.
-        shape: (H, W) of the page, in pixels.
-        ink: the colour of the strokes.
-        paper: that of the ground.
-        dpi: pixels per inch.
+    Browsers draw them as thick as the pen; plotters follow them, in their order.
+    Strokes are points (x, y) in pixels, float[n, 2]; one point is a dot. The rest is as
+    in `outline_svg`.
     """
     lines = "".join(f'<path d="{_stroke(stroke)}"/>\n' for stroke in strokes)
     pen = (

@@ -146,13 +146,7 @@ def flow_upwards(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns x at steps[-1] and the log determinant of the map from x_0 to it.
 
-    Args:
-        key: random key of the trace.
-        denoise: (x_t, t) -> x_0.
-        schedule: float32[T + 1] tables.
-        x_0: one example.
-        steps: ascending from 0, int[n + 1], n >= 2.
-        trace: (key, function, x) -> value, trace.
+    Args: as `flow_bits`, but steps ascend from 0, int[n + 1], n >= 2.
     """
     alpha, sigma = schedule
 

@@ -47,13 +47,9 @@ def winograd(x: jax.Array, w: jax.Array) -> jax.Array:
 
     Y = A^T [(G g G^T) * (B^T d B)] A      (Lavin & Gray 2016, Eq. 8)
 
-    with d the tiles of x with their borders; in the code A (x) A, G (x) G and B (x) B
-    multiply from one side. The relative error in float32 is about 2e-5.
-
-    Args:
-        x: images, float[H, W, B, C]; positions come first, so that every product is of
-            plain matrices without transposition.
-        w: the filter, float[3, 3, C, O].
+    with d the tiles of x [H, W, B, C] with their borders; in the code A (x) A, G (x) G
+    and B (x) B multiply from one side. Positions come first, so that every product is
+    of plain matrices. The relative error in float32 is about 2e-5.
     """
     height, width, batch, num_channels = x.shape
     counts = [-(-size // _MAX_TILE) for size in (height, width)]
