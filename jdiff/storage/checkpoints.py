@@ -53,7 +53,7 @@ def open_checkpoints(directory: str | Path, step: int = 0) -> Iterator[Save]:
     with _as_os_error(directory):
         _skip_later(directory, step)
         losses = _saved_losses(directory)
-        manager = _make_manager(directory, losses)
+        manager = _make_manager(ocp, directory, losses)
 
     def save(step: int, state: Any, metadata: Any) -> None:
         raw = jax.tree.map(_copy, _raw_keys(state))
@@ -167,9 +167,7 @@ def _skip_later(directory: Path, step: int) -> None:
     multihost_utils.sync_global_devices("skip later checkpoints")
 
 
-def _make_manager(directory: Path, losses: dict[int, float]) -> Any:
-    ocp = _import_orbax()
-
+def _make_manager(ocp: Any, directory: Path, losses: dict[int, float]) -> Any:
     # orbax's own policy fails if the metadata of one checkpoint are damaged.
     def should_preserve(states: Any, *, context: Any) -> list[bool]:
         steps = [state.step for state in states]
@@ -208,8 +206,6 @@ def _as_os_error(directory: Path) -> Iterator[None]:
     """Turns whatever fails while a state is saved into an OSError of one sentence."""
     try:
         yield
-    except WeightsError:
-        raise
     # Full disks surface as errors of orbax, of its storage or of the system.
     except Exception as error:
         raise OSError(

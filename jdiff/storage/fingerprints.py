@@ -24,11 +24,9 @@ Leaves = dict[str, list]  # path in the tree -> [shape, type, fingerprint]
 
 
 def fingerprint(array: Any) -> Any:
-    """Returns the fingerprint of Eq. 1 of an array, uint32.
+    """Returns the fingerprint of Eq. 1 of an array, uint32, wherever it lies.
 
-    Args:
-        array: of any shape, of numbers of up to 32 bits, or 64 in memory. One that is
-            divided between devices is not gathered.
+    Its numbers are of up to 32 bits, or 64 in memory.
     """
     if isinstance(array, jax.Array) and not array.is_fully_replicated:
         return _of_pieces(array)
@@ -58,21 +56,12 @@ def _mix(bits: Any) -> Any:
 
 
 def make_manifest(tree: Any, metadata: Any) -> dict[str, Any]:
-    """Returns the JSON-serialisable fingerprints of a state and its metadata.
-
-    Args:
-        tree: of arrays; they may lie on many devices, of several processes.
-        metadata: JSON-serialisable.
-    """
+    """Returns the fingerprints of a state and of its metadata, ready for JSON."""
     return _seal(_describe(tree), metadata)
 
 
 def open_manifest(manifest: dict[str, Any], metadata: Any) -> Leaves:
-    """Returns shape, type and fingerprint of each leaf of a manifest.
-
-    Raises:
-        ValueError: manifest or metadata are not what was saved.
-    """
+    """Returns shape, type and fingerprint of each leaf of a manifest that is whole."""
     if manifest != _seal(manifest["leaves"], metadata):
         raise ValueError("its metadata are not what was saved")
     return manifest["leaves"]
