@@ -193,7 +193,6 @@ def make_points_gif(
     steps: Sequence[int],
     box: Box,
     width: int = 400,
-    hold: int = 20,
 ) -> bytes:
     """Returns points on their way, in the colours of their labels, as a GIF.
 
@@ -203,7 +202,6 @@ def make_points_gif(
         steps: int[F], said under each frame.
         box: what is seen.
         width: in pixels.
-        hold: the last frame lasts as long as this many.
     """
     from PIL import Image, ImageColor, ImageDraw, ImageFont
 
@@ -224,7 +222,7 @@ def make_points_gif(
         font = ImageFont.load_default(12)
         ImageDraw.Draw(frame).text((6, height + 1), f"t = {step}", len(COLORS), font)
         drawn.append(frame)
-    file, durations = io.BytesIO(), [80] * (len(drawn) - 1) + [80 * hold]
+    file, durations = io.BytesIO(), [80] * (len(drawn) - 1) + [1600]
     options = {"save_all": True, "append_images": drawn[1:], "loop": 0}
     drawn[0].save(file, format="GIF", duration=durations, **options)
     return file.getvalue()

@@ -262,11 +262,7 @@ def _frames(
 
 
 def _choose_style(given: tuple[float | None, ...], style_seed: int) -> np.ndarray:
-    """Returns the style, float64[4]: what is given, the rest drawn.
-
-    Raises:
-        ValueError: a number is outside its range.
-    """
+    """Returns the style, float64[4]: what is given, the rest drawn."""
     if style_seed < 0:
         raise ValueError(f"style_seed must be >= 0, got {style_seed}.")
     for name, value in zip(_STYLE_ARGUMENTS, given, strict=True):

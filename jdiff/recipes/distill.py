@@ -54,17 +54,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 class Teacher(NamedTuple):
-    """What is distilled: of a model of images, or of pen strokes.
+    """What is distilled: of a model of images, or of pen strokes."""
 
-    Attributes:
-        model: that draws paths.
-        params: of the network, which the student begins with.
-        draw: (round) -> its paths float16[N, steps + 1, ...] and their labels.
-        result: what the run leaves.
-    """
-
-    model: models.Model | models.PenModel
-    params: Any
+    model: models.Model | models.PenModel  # that draws paths
+    params: Any  # of the network, which the student begins with
+    # Of a round, the paths float16[N, steps + 1, ...] and their labels.
     draw: Callable[[int], training.Batch]
     result: runs.Result
 
@@ -91,11 +85,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def teach_images(args: argparse.Namespace) -> Teacher:
-    """Returns the teacher of images; its description is the student's.
-
-    Raises:
-        ValueError: it is no network, or paths cannot be drawn.
-    """
+    """Returns the teacher of images; its description is the student's."""
     model = models.load_model(args.weights)
     if model.distilled or not model.has_null:
         raise ValueError(f"weights must be of a network, got {args.weights}.")
@@ -147,10 +137,7 @@ def make_feed(
     done: int,
     drawn: int,
 ) -> runs.Feed:
-    """Returns the feed of paths, after so many steps done and rounds drawn.
-
-    Its position is the number of rounds drawn.
-    """
+    """Returns the feed of paths, whose position is the number of rounds drawn."""
 
     def batches() -> Iterator[training.Batch]:
         nonlocal done, drawn
@@ -174,7 +161,7 @@ def make_feed(
 def draw_paths(
     args: argparse.Namespace, teacher: models.Model, number: int
 ) -> training.Batch:
-    """Returns the paths of one round, float16[N, steps + 1, ...], and their labels."""
+    """Returns the paths of one round."""
     labels = np.tile(np.arange(len(teacher.classes)), args.paths)
     key = jax.random.fold_in(jax.random.key(args.seed), number)
     style = None

@@ -33,19 +33,12 @@ NUM_TESTED = 2**15  # latents behind the loss of test images
 
 
 class Latents(NamedTuple):
-    """What batches are drawn from.
+    """What batches are drawn from."""
 
-    Attributes:
-        mean: of q(z | image), float32[N, L].
-        variance: of q(z | image), float32[N, L].
-        labels: int[N].
-        styles: float32[N, 4], in [-3, 3].
-    """
-
-    mean: np.ndarray
-    variance: np.ndarray
-    labels: np.ndarray
-    styles: np.ndarray
+    mean: np.ndarray  # of q(z | image), float32[N, L]
+    variance: np.ndarray  # likewise
+    labels: np.ndarray  # int[N]
+    styles: np.ndarray  # float32[N, 4], in [-3, 3]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -61,14 +61,8 @@ def check_run(
 ) -> argparse.Namespace:
     """Returns the arguments of a run, those of its first start if it is resumed.
 
-    Args:
-        args: as parsed.
-        minutes: the budget, if none is given.
-        positive: names of options that must be > 0, besides those of every run.
-
-    Raises:
-        ValueError: a number is outside its range, the folder holds a run that is not
-            to be resumed, or none that is.
+    Refused are numbers outside their range, a folder that holds a run which is not to
+    be resumed, or none that is.
     """
     defaults = _RENEWABLE | {"minutes": minutes}
     given = {k: v for k, v in vars(args).items() if k not in defaults or v is not None}
@@ -96,12 +90,7 @@ def check_run(
 
 
 def check_numbers(args: argparse.Namespace, *positive: str) -> None:
-    """Raises a ValueError for a number that is not finite, too large, or not > 0.
-
-    Args:
-        args: as parsed; each of its numbers is checked.
-        positive: names of options that must be > 0.
-    """
+    """Raises a ValueError for a number that is not finite, too large, or not > 0."""
     for name, value in vars(args).items():
         for number in value if isinstance(value, list) else [value]:
             # A process_id is one of num_processes, which `processes.join` checks.
@@ -124,10 +113,7 @@ class _StoredArguments(argparse.ArgumentParser):
 
 
 def _first_arguments(args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the arguments with which a run began, checked like a command line.
-
-    What a run of an older version does not know has its default.
-    """
+    """Returns the arguments with which a run began, checked like a command line."""
     path = args.out / runs.log.ARGUMENTS
     parser = _StoredArguments(prog=str(path), allow_abbrev=False)
     importlib.import_module(f"jdiff.recipes.{args.recipe}").add_options(parser)

@@ -67,12 +67,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Trains the judges, then the network, and prints losses of both kinds of writers.
-
-    Raises:
-        ValueError: an option is outside its range; see `options.check_run`.
-        DataError: the data are not pen strokes.
-    """
+    """Trains judges, then the network, and prints losses of both kinds of writers."""
     sizes = "num_features", "num_layers", "num_conditions"
     args = options.check_run(args, 60.0, *sizes, "judge_steps")
     budget = options.start_budget(args)
@@ -174,8 +169,7 @@ def weigh(strokes: Strokes) -> Source:
 def draw_batch(key: jax.Array, source: Source, batch_size: int) -> training.Batch:
     """Returns a Batch of characters, each with its writer, its qualities, and noise.
 
-    Size and slant are changed a little, and the qualities with them. Some of what is
-    known of a character is hidden.
+    Size and slant are changed a little, and the qualities with them; some is hidden.
     """
     keys = jax.random.split(key, 5)
     place = jax.random.uniform(keys[0], (batch_size,))

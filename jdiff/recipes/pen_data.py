@@ -33,19 +33,14 @@ _DESCENDERS, _DEPTH = "gjpqy", -0.2  # heights of an x
 class Strokes(NamedTuple):
     """What the network learns from.
 
-    Attributes:
-        arrays: float32[N, 60, 3], see `encode_strokes`.
-        labels: int32[N], indices into PEN_CHARS.
-        writers: int32[N].
-        qualities: float32[N, 4]: neatness in [-1, 1], and by how much a character is
-            higher on the line, taller and wider than its writer's mean one, in
-            EVENNESS_SCALE; NaN if not known.
+    Qualities are neatness in [-1, 1], and by how much a character is higher on the
+    line, taller and wider than its writer's mean one, in EVENNESS_SCALE, or NaN.
     """
 
-    arrays: np.ndarray
-    labels: np.ndarray
-    writers: np.ndarray
-    qualities: np.ndarray
+    arrays: np.ndarray  # float32[N, 60, 3], see `encode_strokes`
+    labels: np.ndarray  # int32[N], indices into PEN_CHARS
+    writers: np.ndarray  # int32[N]
+    qualities: np.ndarray  # float32[N, 4]
 
 
 def prepare(pen: Pen, judge_steps: int = JUDGE_STEPS) -> Strokes:
@@ -104,12 +99,7 @@ def find_baselines(
 ) -> np.ndarray:
     """Returns arrays that stand on their line as others of the class do.
 
-    Args:
-        arrays: float32[N, 60, 3]; where the baseline is not known, y = 0 is the lowest
-            point.
-        labels: int[N].
-        writers: int[N].
-        known: whether the baseline is known, bool[N].
+    Where the baseline is not known, bool[N], y = 0 is the lowest point.
     """
     bottom = arrays[:, :, 1].min(1)
     shift = np.zeros(len(arrays), np.float32)
@@ -155,11 +145,7 @@ def measure_evenness(
 def cross_read(
     arrays: np.ndarray, labels: np.ndarray, writers: np.ndarray, num_steps: int
 ) -> np.ndarray:
-    """Returns log-probabilities of the labels, float[N], by judges of other writers.
-
-    Raises:
-        ValueError: there are no other writers.
-    """
+    """Returns log-probabilities of the labels, float[N], by judges of other writers."""
     people, index = np.unique(writers, return_inverse=True)
     if len(people) < 2:
         raise ValueError(

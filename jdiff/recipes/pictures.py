@@ -11,11 +11,7 @@ from jdiff.sampling import Sample
 
 
 def draw_classes(model: models.Model) -> Iterator[Sample]:
-    """Returns batches of samples, each class twice; at most 100 classes.
-
-    Raises:
-        ValueError: no samples can be drawn from the model; on the call.
-    """
+    """Returns batches of samples, each class twice; at most 100 classes."""
     labels = [k for k in range(min(len(model.classes), 100)) for _ in range(2)]
     num_steps = min(10, len(model.schedule.alpha) - 1)
     return models.generate_batches(jax.random.key(0), model, labels, num_steps)
@@ -26,13 +22,7 @@ def result_of(
     description: dict[str, Any],
     whole: Callable[[Any], Any] = lambda params: params,
 ) -> runs.Result:
-    """Returns what a run leaves.
-
-    Args:
-        model: that is trained; its weights do not matter.
-        description: of the weights file.
-        whole: from the weights that are trained to what the file holds.
-    """
+    """Returns what a run leaves; `whole` adds to the weights what the file holds."""
 
     def look(params: Any) -> runs.Look:
         batches = draw_classes(model._replace(params=whole(params)))

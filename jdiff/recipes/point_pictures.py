@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jdiff import data, handwriting, images, models, schedules, solvers, storage
+from jdiff import data, models, schedules, solvers, storage
 from jdiff.recipes import options, point_models
 from jdiff.recipes.point_models import PointModel
 
 SOLVERS = ["ddpm", "ddim", "heun", "dpmpp_2m", "unipc"]
 SHOWN = 4000  # points of a scatter plot
-PIXELS = 240  # of the animation, along one side
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -87,18 +86,16 @@ def save_picture(
         figure.savefig(draft, dpi=100)
 
 
-def save_animation(path: Path, paths: np.ndarray, times: np.ndarray) -> None:
-    """Writes the points at each step as ink on paper, with the step below."""
+def save_animation(
+    path: Path, paths: np.ndarray, labels: np.ndarray, times: np.ndarray
+) -> None:
+    """Writes the points at each step, in colours of their labels."""
+    from jdiff import plots  # here, because help texts need no matplotlib
+
     low, high = limits(np.concatenate([paths[:, 0], paths[:, -1]]))
-    frames = []
-    for x in paths.swapaxes(0, 1):
-        pixel = np.floor((x - low) / (high - low) * PIXELS).astype(int)
-        inside = pixel[((pixel >= 0) & (pixel < PIXELS)).all(1)]
-        counts = np.zeros((PIXELS, PIXELS))
-        np.add.at(counts, (PIXELS - 1 - inside[:, 1], inside[:, 0]), 1)
-        ink = 255 * (1 - np.exp(-counts * PIXELS**2 / 20 / len(paths)))
-        frames.append(images.on_paper(ink.astype(np.uint8)))
-    handwriting.save_animation(path, frames, [int(t) for t in times])
+    box, colours = (low[0], high[0], low[1], high[1]), labels % len(plots.COLORS)
+    with storage.atomic_write(path) as draft:
+        draft.write_bytes(plots.make_points_gif(paths, colours, times.tolist(), box))
 
 
 def show(
@@ -119,4 +116,4 @@ def show(
     samples = data.Points(paths[:, -1], labels)
     save_picture(path, model, points, samples, args)
     if args.gif:
-        save_animation(args.gif, paths, times)
+        save_animation(args.gif, paths, labels, times)

@@ -33,19 +33,12 @@ WEIGHTS = {
 
 
 class Beginning(NamedTuple):
-    """What training begins with.
+    """What training begins with."""
 
-    Attributes:
-        description: of the weights file.
-        model: with fresh weights.
-        state: of the training.
-        points: standardized, with their labels, on the device.
-    """
-
-    description: dict[str, Any]
-    model: PointModel
+    description: dict[str, Any]  # of the weights file
+    model: PointModel  # with fresh weights
     state: training.TrainState
-    points: training.Batch
+    points: training.Batch  # standardized, with their labels, on the device
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -104,11 +97,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def draw(args: argparse.Namespace) -> None:
-    """Writes the picture that the options ask for, from weights.
-
-    Raises:
-        ValueError: an option of training is given, or a number is outside its range.
-    """
+    """Writes the picture that the options ask for, from weights."""
     parser = argparse.ArgumentParser()
     point_pictures.add_options(parser)
     ignored = args.typed - vars(parser.parse_args([])).keys() - {"draw", "out"}
@@ -136,11 +125,7 @@ def describe(
 
 
 def begin(args: argparse.Namespace, points: data.Points, num_classes: int) -> Beginning:
-    """Returns what training begins with.
-
-    Raises:
-        ValueError: a number is outside its range, or no samples can be drawn.
-    """
+    """Returns what training begins with, if samples can be drawn then."""
     scaled, scale = data.standardize(points.points)
     labels = data.hide_labels(points.labels, args.labelled, num_classes, args.seed)
     description = describe(args, num_classes, scale)
