@@ -37,8 +37,7 @@ def run(args: argparse.Namespace) -> None:
 
     out = storage.check_output(args.out, ".json") if args.out else None
     sheet = storage.check_output(out.with_suffix(".png")) if out else None
-    if args.seed < 0:
-        raise ValueError(f"--seed must be >= 0, got {args.seed}.")
+    options.check_seed(args.seed)
     settings: dict[str, Any] = {name: str(getattr(args, name)) for name in _ABOUT_FILES}
     settings["seed"] = args.seed
     options.start_jax()

@@ -6,6 +6,8 @@ from typing import Any
 
 from jdiff.cli import options
 
+_EXTRA = "hand", "for a hand of one's own"
+
 
 def add_command(commands: Any) -> None:
     """Adds the command and its subcommands to `argparse`'s subparsers."""
@@ -53,7 +55,7 @@ def run_learn(args: argparse.Namespace) -> None:
     out = storage.check_output(args.out, ".hand")
     options.start_jax()
     model = models.load_pen(args.weights)
-    with options.needing_hand():
+    with options.needing(*_EXTRA):
         from jdiff import hands
 
         form = hands.SHORT if args.short else hands.FULL
@@ -82,7 +84,7 @@ def run_font(args: argparse.Namespace) -> None:
         hand = models.load_hand(args.hand, model)
     name = out.stem if args.hand is None else Path(args.hand).stem
     chosen = {} if args.pen_width is None else {"pen_width": args.pen_width}
-    with options.needing_hand():
+    with options.needing(*_EXTRA):
         from jdiff import hands
 
         hands.save_font(out, model, hand, name, seed=args.seed, **chosen)

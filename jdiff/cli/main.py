@@ -27,9 +27,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_process:
         signals.exit_on_signals()
         _prepare_streams()
-    if sys.flags.optimize:
-        # Haiku leaves modules inside an `assert`, which is left out then.
-        _refuse("jdiff", "Python must run without -O and PYTHONOPTIMIZE.")
     argv = sys.argv[1:] if argv is None else argv
     _check_values(argv)
     args = _parser().parse_args(argv)
@@ -40,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             signals.leave_at_once()
     except BrokenPipeError:  # nobody reads what is printed, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         _refuse(f"jdiff {args.command}", error)
     except (MemoryError, RuntimeError) as error:
         # The latter is how JAX says it, and much else.

@@ -49,14 +49,14 @@ def check_seed(seed: int) -> None:
 
 
 @contextlib.contextmanager
-def needing_hand() -> Iterator[None]:
-    """Says in one sentence which package of the extra is missing."""
+def needing(extra: str, purpose: str) -> Iterator[None]:
+    """Says in one sentence which package of an extra is missing."""
     try:
         yield
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{error.name} must be installed for a hand of one's own: "
-            "pip install 'jdiffusion[hand]'."
+            f"{error.name} must be installed {purpose}: "
+            f"pip install 'jdiffusion[{extra}]'."
         ) from error
 
 
@@ -91,11 +91,7 @@ def sampling_of(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_model(args: argparse.Namespace) -> Any:
-    """Returns the model that was chosen, of images or of pen strokes.
-
-    Raises:
-        ValueError: an option is outside its range, or the weights are not weights.
-    """
+    """Returns the model that was chosen, of images or of pen strokes."""
     check_seed(args.seed)
     if args.guidance is not None and not math.isfinite(args.guidance):
         raise ValueError(f"--guidance must be a finite number, got {args.guidance}.")
@@ -143,11 +139,7 @@ def draw_strokes(
 ) -> list[Any]:
     """Returns the strokes of characters, float32[n, 2] each.
 
-    Args:
-        args: the options of `add_sampling`, and perhaps those of `add_hand`.
-        model: of pen strokes.
-        labels: int[N].
-        writers: int[N] >= 0; writer k has the hand of the seed that is higher by k.
+    Writer k of int[N] has the hand of the seed that is higher by k.
     """
     import jax
     import numpy as np

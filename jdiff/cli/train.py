@@ -57,17 +57,10 @@ def add_command(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Runs the recipe.
-
-    Raises:
-        ValueError: a package is missing, or whatever the recipe complains of.
-    """
+    """Runs the recipe."""
     try:
-        _import_recipe(args.recipe).run(args)
+        with options.needing("train", "to train"):
+            _import_recipe(args.recipe).run(args)
     except (RuntimeError, AssertionError):
         options.check_device()
         raise
-    except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{error.name} must be installed to train: pip install 'jdiffusion[train]'."
-        ) from error
