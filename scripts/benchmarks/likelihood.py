@@ -10,17 +10,15 @@ with the standard error of the mean over the same --num test images:
   the training images choose that the fit left out, one in ten.
 - bound: the variational bound of the UNet and its three terms.
 - flow: the probability flow of the UNet down to the first step of its schedule, with a
-  Hutchinson trace, and from there to pixels the last term of the bound. The integration
-  error is what half the steps change; more than 0.01 is refused.
+  Hutchinson trace, and from there to pixels the last term of the bound: the network
+  makes a point of paper, which has no density. The integration error is what half the
+  steps change; more than 0.01 is refused.
 
-Why not the flow down to data: the network has learned that paper is exactly -1. It
-makes a point of it, which has no density.
-
-Digits have the labels 0-9 of EMNIST's characters. Sets without a test split (.npz) are
-tested on every tenth image, and fitted to the others.
+Digits have the labels 0-9 of EMNIST's characters.
 """
 
 import argparse
+import functools
 import math
 from pathlib import Path
 
@@ -75,7 +73,10 @@ def measure(name: str, model: jdiff.models.Model, one_batch, args) -> dict:
     train, test = load(name, args)
     images, labels = inputs(test, model)
     bits, floor = gaussian_bits(train, test, args.seed)
-    bound, flow = batches(one_batch, model.params, images, labels)
+    rows = np.arange(len(images))
+    one_batch = functools.partial(one_batch, model.params)
+    parts = jdiff.images.in_batches(one_batch, BATCH, rows, images, labels)
+    bound, flow = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     figures = {"Gaussian": mean(bits), "floor": floor, "bound": mean(sum(bound))}
     figures |= {term: mean(bits) for term, bits in bound._asdict().items()}
     figures["flow"] = jdiff.likelihood.mean_bits(flow, args.tolerance)._asdict()
@@ -85,12 +86,7 @@ def measure(name: str, model: jdiff.models.Model, one_batch, args) -> dict:
 
 def load(name: str, args: argparse.Namespace):
     """Returns the training set and --num of the test images."""
-    train = jdiff.data.load(name, "train", args.data_dir)
-    if name.endswith(".npz"):
-        tenth = np.arange(len(train.images)) % 10 == 0
-        train, test = (jdiff.data.select(train, rows) for rows in (~tenth, tenth))
-    else:
-        test = jdiff.data.load(name, "test", args.data_dir)
+    train, test = jdiff.evaluation.reference_splits(name, args.data_dir)
     if args.num > len(test.images):
         raise ValueError(
             f"--num must be at most {len(test.images)}, the test images of {name}, "
@@ -142,10 +138,9 @@ def log_losses(rng, center, vectors, variances, images) -> np.ndarray:
 def path_above_first(schedule: jdiff.Schedule, num_steps: int) -> jdiff.Schedule:
     """Returns data, and the schedule from its step 1 to T in num_steps.
 
-    These are made for the integral: spread over the log-SNR, the shortest first, where
-    `flow_bits` is of order 1. Near data the schedule has too few steps, so it is
-    interpolated. Above twice the size of the data the flow hardly bends, so the last
-    step goes from there to T.
+    They are spread over the log-SNR, the shortest first, where `flow_bits` is of order
+    1; there the schedule has too few, so it is interpolated. Above twice the size of
+    the data the flow hardly bends, so the last step goes from there to T.
     """
     alpha, sigma = (np.asarray(table, np.float64)[1:] for table in schedule)
     level = np.log(sigma / np.maximum(alpha, 1e-9))
@@ -214,23 +209,8 @@ def compile_bits(model: jdiff.models.Model, args: argparse.Namespace):
     return jax.jit(jax.vmap(one, (None, 0, 0, 0)))
 
 
-def batches(one_batch, params, images: np.ndarray, labels: np.ndarray):
-    """Returns (Bound, FlowBits) of all images, each term float32[N]."""
-    parts = []
-    for start in range(0, len(images), BATCH):
-        rows = np.arange(start, start + BATCH)
-        at = np.minimum(rows, len(images) - 1)  # of one size: it compiles once
-        part = one_batch(params, rows, images[at], labels[at])
-        parts.append(jax.tree.map(np.asarray, part))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(images)], *parts)
-
-
 def inputs(test, model: jdiff.models.Model) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images and labels as the network knows them.
-
-    Raises:
-        ValueError: it does not.
-    """
+    """Returns images and labels as the network knows them, if it does."""
     if test.images.shape[1:] != model.shape:
         raise ValueError(
             f"data must be images of {list(model.shape)}, which the model draws, "

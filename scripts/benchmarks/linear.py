@@ -119,25 +119,44 @@ def bits_per_dimension(model, args: argparse.Namespace) -> float:
     return float(np.log2(127.5) - per_image / images[0].size)
 
 
+def check_num(num: int) -> None:
+    """Raises a ValueError if images are too few for `compare_with`."""
+    if num < 1000:
+        raise ValueError(f"--num must be >= 1000 for a Fréchet distance, got {num}.")
+
+
+def compare_with(test: jdiff.data.Dataset):
+    """Returns (images, chars) -> % legible, Fréchet distance, precision and recall.
+
+    The judge is the one that normalises no image: the other one overlooks speckle.
+    """
+    judge = evaluation.load_judge("plain")
+    reference = evaluation.read_images(judge, test.images).features
+    allowed = "".join(sorted(set(evaluation.chars_of(test))))
+
+    def compare(images: np.ndarray, chars: np.ndarray) -> list[float]:
+        reading = evaluation.read_images(judge, images)
+        read = evaluation.legibility(reading, chars, allowed=allowed).strict
+        distance = evaluation.frechet_distance(reading.features, reference)
+        # Equally many on both sides: precision and recall depend on the numbers.
+        rows = np.random.default_rng(0).permutation(len(reference))[: len(images)]
+        pair = evaluation.compare_manifolds(reading.features, reference[rows])[:2]
+        return [100 * read.value, *(x.value for x in (distance, *pair))]
+
+    return compare
+
+
 def main(argv=None) -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--data", default="mnist", help="emnist/NAME, mnist")
     parser.add_argument("--data-dir", help="else JDIFF_DATA_DIR, or a download")
     parser.add_argument("--num", type=int, default=6200, help="images to draw")
     args = parser.parse_args(argv)
-    if args.num < 1000:
-        raise ValueError(
-            f"--num must be >= 1000 for a Fréchet distance, got {args.num}."
-        )
+    check_num(args.num)
     test = jdiff.data.load(args.data, "test", args.data_dir)
-    # The judge that normalises no image: the other one overlooks the speckle.
-    judge = evaluation.load_judge("plain")
-    reference = evaluation.read_images(judge, test.images).features
+    compare = compare_with(test)
     labels = np.arange(args.num) * len(test.classes) // args.num
     chars = np.array(list(test.classes))[labels]
-    allowed = "".join(sorted(set(evaluation.chars_of(test))))
-    # Equally many on both sides: precision and recall depend on the numbers.
-    rows = np.random.default_rng(0).permutation(len(reference))[: args.num]
     members = ["article", "affine", "mixture"]
     members += ["scikit-learn"] if importlib.util.find_spec("sklearn") else []
     print(f"{'':14}" + "".join(f"{name:>11}" for name in COLUMNS.split(",")))
@@ -145,11 +164,7 @@ def main(argv=None) -> None:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             *costs, bits, images = pool.submit(measure, name, args, chars).result()
-        reading = evaluation.read_images(judge, images)
-        read = evaluation.legibility(reading, chars, allowed=allowed).strict
-        distance = evaluation.frechet_distance(reading.features, reference).value
-        pair = evaluation.compare_manifolds(reading.features, reference[rows])[:2]
-        figures = [*costs, 100 * read.value, distance, *(x.value for x in pair), bits]
+        figures = [*costs, *compare(images, chars), bits]
         print(f"{name:14}" + "".join(f"{x:11.3f}" for x in figures), flush=True)
 
 

@@ -6,12 +6,12 @@ The UNet for images, the one for series, to which an image is a series of its ro
 the transformer of patches. Nothing else may run meanwhile.
 """
 
-import argparse
 import time
 
 import jax
 import numpy as np
 from command import make_parser, run
+from linear import check_num, compare_with
 
 import jdiff
 from jdiff import evaluation
@@ -42,25 +42,16 @@ def main(argv=None) -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="for each network")
     parser.add_argument("--num", type=int, default=2000, help="images to draw")
     parser.add_argument("--data-dir", help="with MNIST's files; else it is downloaded")
-    args: argparse.Namespace = parser.parse_args(argv)
-    if args.num < 1000:
-        raise ValueError(
-            f"--num must be >= 1000 for a Fréchet distance, got {args.num}."
-        )
-    train, test = (
-        jdiff.data.mnist(split, args.data_dir) for split in ("train", "test")
-    )
-    judge = evaluation.load_judge("plain")
-    reference = evaluation.read_images(judge, test.images).features
-    labels = np.arange(args.num) % 10
+    args = parser.parse_args(argv)
+    check_num(args.num)
+    train, test = evaluation.reference_splits("mnist", args.data_dir)
+    compare, labels = compare_with(test), np.arange(args.num) % 10
     chars = np.array(list(test.classes))[labels]
     print(f"{'':10}{'parameters':>12}{'legible %':>12}{'Fréchet':>10}{'ms':>8}")
     for name in NETWORKS:
         images, num, ms = fit_and_draw(name, train, labels, args.minutes)
-        reading = evaluation.read_images(judge, images)
-        read = evaluation.legibility(reading, chars, allowed=test.classes).strict
-        distance = evaluation.frechet_distance(reading.features, reference).value
-        row = f"{num:12,}{100 * read.value:12.1f}{distance:10.2f}{ms:8.2f}"
+        legible, distance, *_ = compare(images, chars)
+        row = f"{num:12,}{legible:12.1f}{distance:10.2f}{ms:8.2f}"
         print(f"{name:10}{row}", flush=True)
 
 

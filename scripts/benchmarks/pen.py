@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from command import check_positive, make_parser, run, save_json
+from command import check_json, check_positive, header, make_parser, run, save_json
 from verifier import (
     SET_SIZE,
     Characters,
@@ -57,6 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--out", type=Path, help="a JSON file for all figures")
     args = parser.parse_args(argv)
     check_positive(args, "steps", "verifier_steps")
+    check_json(args.out)
     model = models.load_pen(args.weights)
     pen = data.read_pen(args.data)
     real = encode(pen)
@@ -69,8 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     }
     for name, rows in result.items():
         print(f"\n{format_table(name, rows)}")
-    if args.out:
-        save_json(args.out, result)
+    save_json(args.out, result)
 
 
 def encode(pen: data.Pen) -> Characters:
@@ -162,23 +162,18 @@ def repetitions(characters: Characters) -> tuple[Characters, Characters]:
 def same_writer_preference(drawn: Characters, real: Characters) -> float:
     """Returns how often a character is nearer to its own hand's than to another hand's.
 
-    The share of (hand, character, other hand), by Chamfer distance, the baseline kept.
-    Characters drawn at random reach 0.5; the ceiling is `repetitions` of real hands.
-
-    Args:
-        drawn: for a hand and class at most one.
-        real: likewise, of the same hands.
+    The share of (hand, character, other hand), by Chamfer distance, the baseline kept;
+    of a hand and class there is at most one. Characters drawn at random reach 0.5; the
+    ceiling is `repetitions` of real hands.
     """
     wins, counts = compare_writers(drawn, real)
     return float(wins.sum() / counts.sum())
 
 
 def compare_writers(drawn: Characters, real: Characters) -> tuple[Any, Any]:
-    """Returns how often a hand's character is nearer to its own than to another's.
+    """Returns how often each hand's character is nearer to its own than to another's.
 
-    Returns:
-        wins: float[H, H], of the hand that is drawn and the other; a tie is half.
-        counts: int[H, H], in how many comparisons.
+    Wins float[H, H], of which ties are half, and in how many comparisons int[H, H].
     """
     hands = np.unique(drawn.writers)
     wins, counts = np.zeros((2, len(hands), len(hands)))
@@ -293,10 +288,7 @@ def measure_coding(pen: data.Pen, num: int = 2000) -> dict:
 def format_table(title: str, rows: dict[str, dict[str, float]]) -> str:
     """Returns a table in Markdown; a cell without a figure is empty."""
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    lines = [
-        f"| {title} | {' | '.join(columns)} |",
-        "| --- " * (len(columns) + 1) + "|",
-    ]
+    lines = [header(title, *columns)]
     for name, row in rows.items():
         cells = [f"{row[c]:.3g}" if c in row else "" for c in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -49,9 +49,7 @@ class Cost(NamedTuple):
 def bytes_sent(program: str, num_devices: int) -> float:
     """Returns the bytes that a device sends in a compiled program, with ring exchanges.
 
-    Args:
-        program: XLA's text of it, for one of the devices, without loops.
-        num_devices: that take part in every exchange.
+    The program is XLA's text for one of the devices, without loops.
     """
     total = 0.0
     for shapes, name in re.findall(rf"= (.*?) ({'|'.join(RING)})\(", program):

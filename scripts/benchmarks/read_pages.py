@@ -98,11 +98,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def find_fonts() -> dict[str, Path]:
-    """Returns the file of each font by its package.
-
-    Raises:
-        ValueError: some of the packages are not installed.
-    """
+    """Returns the file of each font by its package, if all are installed."""
     files = {
         path.name: path for folder in FONT_FOLDERS for path in folder.rglob("*.?tf")
     }

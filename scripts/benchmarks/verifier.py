@@ -22,17 +22,11 @@ BATCH = 128
 
 
 class Characters(NamedTuple):
-    """Characters of several hands.
+    """Characters of several hands."""
 
-    Attributes:
-        arrays: float32[N, 60, 3], from `jdiff.handwriting.encode_strokes`.
-        labels: int[N], in [0, 94).
-        writers: int[N].
-    """
-
-    arrays: np.ndarray
-    labels: np.ndarray
-    writers: np.ndarray
+    arrays: np.ndarray  # float32[N, 60, 3], from `jdiff.handwriting.encode_strokes`
+    labels: np.ndarray  # int[N], in [0, 94)
+    writers: np.ndarray  # int[N]
 
 
 def select(characters: Characters, keep: np.ndarray) -> Characters:
@@ -97,19 +91,12 @@ def draw_pair(hands, is_same: bool, random: np.random.Generator) -> np.ndarray:
     return np.stack(sets)
 
 
-def distances(
-    points: np.ndarray, hands, is_same: bool, num_pairs: int, seed: int = 0
-) -> np.ndarray:
-    """Returns how far apart pairs of sets are, float[num_pairs].
+def distances(points: np.ndarray, hands, is_same: bool, num_pairs: int) -> np.ndarray:
+    """Returns how far apart pairs of sets of points float[N, 32] are, float[num_pairs].
 
-    Args:
-        points: of all characters, float[N, 32].
-        hands: from `rows_of_hands`.
-        is_same: whether both sets are of one hand.
-        num_pairs: how many.
-        seed: of the draw.
+    They are of one hand each, or of two; `rows_of_hands` finds the hands.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     rows = np.stack([draw_pair(hands, is_same, random) for _ in range(num_pairs)])
     means = points[rows].mean(2)
     return np.linalg.norm(means[:, 0] - means[:, 1], axis=1)

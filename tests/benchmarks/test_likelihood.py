@@ -49,7 +49,7 @@ def test_likelihoods_are_printed_and_written(tmp_path, capsys, data, fresh_weigh
     [
         (["--num", "1"], "--num must be >= 2"),
         (["--steps", "5"], "--steps must be even and >= 4, got 5."),
-        (["--num", "5"], "--num must be at most 4"),
+        (["--num", "21"], "--num must be at most 20"),
         (["--model", "unet"], "images of .28, 28, 1."),
         (["--out", "bits.png"], "must end in .json"),
     ],
