@@ -30,17 +30,11 @@ from jdiff.schedules import Schedule, log_snr
 
 
 class MultistepState(NamedTuple):
-    """The state of a solver that remembers its last step.
+    """The state of a solver that remembers its last step."""
 
-    Attributes:
-        x: the current sample.
-        x_0: the estimate at the step before.
-        gap: half the log-SNR gained in the last step, h in the papers; +inf at first.
-    """
-
-    x: jax.Array
-    x_0: jax.Array
-    gap: jax.Array
+    x: jax.Array  # the current sample
+    x_0: jax.Array  # the estimate at the step before
+    gap: jax.Array  # half the log-SNR gained in it, h in the papers; +inf at first
 
 
 class UniPCState(NamedTuple):

@@ -15,19 +15,12 @@ _ROWS = 512  # images per matrix product
 
 
 class Moments(NamedTuple):
-    """First and second moments of the examples of K classes, of shape S and size D.
+    """First and second moments of the examples of K classes, of shape S and size D."""
 
-    Attributes:
-        labels: K hashable labels, sorted if they can be, else in order of appearance.
-        counts: examples, int[K].
-        means: float64[K, *S].
-        covariances: divided by the count, float64[K, D, D].
-    """
-
-    labels: tuple[Hashable, ...]
-    counts: np.ndarray
-    means: np.ndarray
-    covariances: np.ndarray
+    labels: tuple[Hashable, ...]  # sorted if they can be, else in order of appearance
+    counts: np.ndarray  # of examples, int[K]
+    means: np.ndarray  # float64[K, *S]
+    covariances: np.ndarray  # divided by the count, float64[K, D, D]
 
 
 def collect(blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]]) -> Moments:

@@ -95,17 +95,10 @@ def mnist(split: str = "train", data_dir: str | Path | None = None) -> Dataset:
 
 
 def read_idx(path: Path | zipfile.Path, ndim: int) -> np.ndarray:
-    """Returns the array in a gzipped IDX file, uint8, read-only.
+    """Returns the array in a gzipped IDX file, on disk or in a zip, uint8, read-only.
 
     An IDX file is `0 0 8 ndim` (8: unsigned bytes), `ndim` sizes as big-endian uint32,
     then the values, the last axis fastest.
-
-    Args:
-        path: the file, on disk or in a zip.
-        ndim: 3 for images, 1 for labels.
-
-    Raises:
-        DataError: truncated, damaged, a web page, or not an IDX file of `ndim` axes.
     """
     magic = bytes([0, 0, 8, ndim])
     start = len(magic) + 4 * ndim

@@ -189,13 +189,8 @@ def make_reference(
 ) -> tuple[Reference, Dataset]:
     """Returns what to compare with, and the real images that make the floor.
 
-    Args:
-        judges: by name, from `load_judges`.
-        counts: how many images of each character.
-        train: the training split, of which the reference is drawn.
-        test: the test split, of which the real images are drawn.
-        seed: of both draws, >= 0.
-        fast: leaves out the training images, so that they are not searched.
+    Args: as `evaluate`; counts say how many images of each character. The reference is
+    drawn of the training split, the real images of the test split.
 
     Raises:
         DataError: a split has no image of a character.
@@ -235,11 +230,8 @@ def measure(
 ) -> tuple[Figures, np.ndarray | None]:
     """Returns the figures of one set, and the nearest training image of each.
 
-    Args:
-        judges: by name, as in the reference.
-        samples: images uint8[N, 28, 28, 1].
+    Args: as `evaluate`, and
         reference: from `make_reference`.
-        seed: of the bootstraps, >= 0.
         num_resamples: of the bootstraps, >= 0; 0 gives intervals without width.
     """
     chars, fast = chars_of(samples), reference.train_pixels is None

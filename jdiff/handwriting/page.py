@@ -157,12 +157,7 @@ class _Stamp(NamedTuple):
 def compose(layout: Layout, glyphs: np.ndarray) -> np.ndarray:
     """Returns the page, uint8[H, W]; where glyphs overlap, the most ink wins.
 
-    Args:
-        layout: from `typeset`.
-        glyphs: uint8[N, h, w].
-
-    Raises:
-        ValueError: the layout is for another number of glyphs.
+    Args and Raises: as `compose_frames`, for one state uint8[N, h, w].
     """
     (page,) = compose_frames(layout, [glyphs])
     return page

@@ -11,6 +11,7 @@ from jdiff.networks.classifier import PatchClassifier as PatchClassifier
 from jdiff.networks.classifier import PlainClassifier as PlainClassifier
 from jdiff.networks.conditioning import Condition as Condition
 from jdiff.networks.conditioning import Conditioning as Conditioning
+from jdiff.networks.conditioning import modulate as modulate
 from jdiff.networks.conditioning import raw_log_snr as raw_log_snr
 from jdiff.networks.conditioning import sinusoidal as sinusoidal
 from jdiff.networks.dit import DiT as DiT

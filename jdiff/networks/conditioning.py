@@ -42,6 +42,17 @@ def raw_log_snr(log_snr: jax.Array) -> jax.Array:
     return jnp.clip(log_snr, -MAX_LOG_SNR, MAX_LOG_SNR)[..., None] / MAX_LOG_SNR
 
 
+def modulate(x: jax.Array, condition: jax.Array) -> jax.Array:
+    """Returns normed features [B, ..., D], scaled and shifted by c [B, ..., C].
+
+    (1 + a) LayerNorm(x) + b,  with a and b affine in c, and 0 at first
+    (Peebles & Xie 2023, Sec. 3.2). Call it inside a Haiku module.
+    """
+    film = hk.Linear(2 * x.shape[-1], w_init=jnp.zeros)(condition)
+    scale, shift = jnp.split(film, 2, axis=-1)
+    return hk.LayerNorm(-1, False, False)(x) * (1.0 + scale) + shift
+
+
 class Condition(NamedTuple):
     """The class and the style of a glyph.
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff.networks.conditioning import Conditioning
+from jdiff.networks.conditioning import Conditioning, modulate
 
 
 @dataclasses.dataclass
@@ -77,9 +77,7 @@ class DiT(hk.Module):
         x = x + positions(rows, columns, self.num_features)[None]
         for _ in range(self.num_layers):
             x = DiTBlock(self.num_heads)(x, c)
-        film = hk.Linear(2 * self.num_features, w_init=jnp.zeros)(c)[:, None]
-        scale, shift = jnp.split(film, 2, axis=-1)
-        x = hk.LayerNorm(-1, False, False)(x) * (1.0 + scale) + shift
+        x = modulate(x, c[:, None])
         x = hk.Linear(p * p * channels, w_init=jnp.zeros)(x)
         x = x.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3)
         return x.reshape(x_t.shape)

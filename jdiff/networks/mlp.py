@@ -10,7 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from jdiff.checks import check_label
-from jdiff.networks.conditioning import Condition, Conditioning, sinusoidal
+from jdiff.networks.conditioning import (
+    Condition,
+    Conditioning,
+    modulate,
+    sinusoidal,
+)
 
 
 @dataclasses.dataclass
@@ -89,9 +94,7 @@ class ResidualMLP(hk.Module):
         c = Conditioning(self.num_classes, self.num_conditions)(log_snr, label)
         h = hk.Linear(self.num_features)(x_t)
         for _ in range(self.num_layers):
-            film = hk.Linear(2 * self.num_features, w_init=jnp.zeros)(c)
-            scale, shift = jnp.split(film, 2, axis=-1)
-            normed = hk.LayerNorm(-1, False, False)(h) * (1.0 + scale) + shift
+            normed = modulate(h, c)
             inside = jax.nn.gelu(hk.Linear(2 * self.num_features)(normed))
             h = h + hk.Linear(self.num_features, w_init=jnp.zeros)(inside)
         h = hk.LayerNorm(-1, True, True)(h)

@@ -67,19 +67,13 @@ class ScaleShiftNorm(hk.Module):
 
 
 class Grid(NamedTuple):
-    """What examples are to a UNet: `IMAGES` here, `SERIES` in `unet1d`.
+    """What examples are to a UNet: `IMAGES` here, `SERIES` in `unet1d`."""
 
-    Attributes:
-        conv: module of a convolution of [H, W, B, C] over three neighbours each way.
-        to_patches: [H, W, B, C] -> patches at half resolution, with their size times C.
-        from_patches: its inverse.
-        patch_size: 4 for 2 x 2 pixels.
-    """
-
-    conv: type[Any]
+    conv: type[Any]  # module of a convolution of [H, W, B, C] over three neighbours
+    # [H, W, B, C] -> patches at half resolution, of their size times C channels.
     to_patches: Callable[[jax.Array], jax.Array]
-    from_patches: Callable[[jax.Array], jax.Array]
-    patch_size: int
+    from_patches: Callable[[jax.Array], jax.Array]  # its inverse
+    patch_size: int  # 4 for 2 x 2 pixels
 
 
 IMAGES = Grid(Conv2D, _to_patches, _from_patches, 4)

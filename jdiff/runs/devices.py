@@ -45,12 +45,8 @@ def check_batch_size(batch_size: int, num_devices: int) -> None:
 def layout(tree, mesh: Mesh, shard_parameters: bool = False):
     """Returns the sharding of every leaf of a tree of arrays, or of their shapes.
 
-    Args:
-        tree: weights, or a whole training state.
-        mesh: from `make_mesh`.
-        shard_parameters: whether to cut each leaf along the largest of the axes that
-            the number of devices divides, rather than to copy it to every device. A
-            leaf without such an axis is copied.
+    Each is copied to every device, or cut along the largest of the axes that the number
+    of devices divides, if there is one.
     """
 
     def sharding(leaf):
@@ -138,13 +134,7 @@ def estimate_cost(
 ) -> str:
     """Returns what a run would cost, in words: its step compiled and a few timed.
 
-    Args:
-        step: jitted (state, progress, data) -> (state, metrics); it consumes the state.
-        state: a `TrainState`.
-        data: what the step takes: a `BalancedData`, or a `Batch`.
-        num_images: in an epoch.
-        batch_size: images in a step.
-        num_devices: devices that share a step.
+    The step consumes the state; an epoch has num_images.
     """
     num_params = sum(leaf.size for leaf in jax.tree.leaves(state.params))
     compiled = step.lower(state, np.float32(0.0), data).compile()

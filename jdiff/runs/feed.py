@@ -24,17 +24,12 @@ SECONDS_TIMED = 3.0  # of the stream alone, in a dry run
 
 
 class Feed(NamedTuple):
-    """Where steps get their data.
+    """Where steps get their data."""
 
-    Attributes:
-        next_data: () -> what the next step takes; of images a `BalancedData`, or a
-            `Batch` of uint8.
-        batch_size: examples in a step.
-        position: () -> where a stream stands, ready for JSON; None if there is none.
-    """
-
+    # What the next step takes; of images a `BalancedData`, or a `Batch` of uint8.
     next_data: Callable[[], Any]
-    batch_size: int
+    batch_size: int  # examples in a step
+    # Where a stream stands, ready for JSON; None if there is none.
     position: Callable[[], Any] = lambda: None
 
 
@@ -43,16 +38,8 @@ def make_feed(
 ) -> Feed:
     """Returns the feed of a data set: the one place that decides where it lies.
 
-    Args:
-        source: the images.
-        mesh: from `devices.make_mesh`.
-        batch_size: of a step, on all devices together.
-        seed: of a stream's order.
-        position: where a stream is to go on, from a checkpoint.
-
-    Raises:
-        DataError: an image cannot be read; of a stream, `next_data` raises it.
-        ValueError: the position is one in other data.
+    A batch is that of all devices together; seed and position, which must be one in
+    these data, are of a stream.
     """
     if source.num_images * math.prod(source.image_shape) <= MAX_BYTES_ON_DEVICE:
         dataset = data.read_all(source)

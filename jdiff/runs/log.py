@@ -37,11 +37,7 @@ def save_arguments(out: Path, arguments: dict[str, Any]) -> None:
 
 
 def read_arguments(out: Path) -> dict[str, Any]:
-    """Returns the arguments of a run.
-
-    Raises:
-        ValueError: there is no run in this folder.
-    """
+    """Returns the arguments of the run in a folder."""
     if not (out / ARGUMENTS).is_file():
         raise ValueError(f"no run to resume in {out}.")
     arguments = _from_json((out / ARGUMENTS).read_bytes())
@@ -101,16 +97,10 @@ def report(log: Log, step: int, metrics: dict[str, float]) -> None:
 
 
 def fetch(recent: list[dict[str, jax.Array]], done: int) -> list[dict[str, float]]:
-    """Returns the metrics of the last steps, if all are finite.
+    """Returns the metrics of the last steps, up to `done`, if all are finite.
 
-    Those of the last one tell the mean losses at levels of noise in all of these steps.
-
-    Args:
-        recent: metrics of a step, or [num_steps] of several.
-        done: number of steps done.
-
-    Raises:
-        ValueError: loss or gradient is NaN or infinite.
+    They are of a step, or [num_steps] of several. Those of the last one tell the mean
+    losses at levels of noise in all of these steps.
     """
     fetched = jax.device_get(recent)
     levels = [

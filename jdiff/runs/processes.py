@@ -40,9 +40,6 @@ def join(coordinator, num_processes, process_id) -> None:
     """Joins this process to the others, if there are any; before all other use of JAX.
 
     Exits with code 2 and one sentence if one of them does not come in time.
-
-    Raises:
-        ValueError: the three do not go together.
     """
     given = (coordinator, num_processes, process_id)
     check_address(*given)
@@ -135,11 +132,6 @@ def catch_signals() -> Iterator[list[int]]:
 
 
 def agree(stop: list[int], seconds: float) -> tuple[bool, float]:
-    """Returns whether any process has to stop, and the time on the clock of the first.
-
-    Args:
-        stop: the signals that this one got.
-        seconds: on its clock.
-    """
+    """Returns whether any process got a signal, and the time of the first's clock."""
     rows = multihost_utils.process_allgather(np.array([bool(stop), seconds]))
     return bool(rows[:, 0].any()), float(rows[0, 1])

@@ -84,16 +84,10 @@ def open_checkpoints(directory: str | Path, step: int = 0) -> Iterator[Save]:
 def save_checkpoint(
     directory: str | Path, step: int, state: Any, metadata: dict[str, Any]
 ) -> None:
-    """Saves a training state under directory/step, atomically; keeps the last three.
+    """Saves a training state under directory/step, as `open_checkpoints` does.
 
-    Args:
-        directory: folder of the checkpoints, made if missing.
-        step: number of steps done; it names the checkpoint.
-        state: a `TrainState`; typed keys are stored as their raw data.
-        metadata: of the run, JSON-serialisable; `restore_checkpoint` returns them.
-
-    Raises:
-        OSError: see `open_checkpoints`.
+    Typed keys are stored as their raw data; `restore_checkpoint` returns the metadata,
+    which are JSON-serialisable.
     """
     with open_checkpoints(directory, step) as save:
         save(step, state, metadata)

@@ -28,13 +28,6 @@ GROUP = 4  # points of a token
 BATCH, STEPS, RATE = 512, 25, 1.5e-3
 
 
-def modulate(x: jax.Array, condition: jax.Array) -> jax.Array:
-    """Returns normed features [B, L, C], scaled and shifted by the condition."""
-    film = hk.Linear(2 * x.shape[-1], w_init=jnp.zeros)(condition)[:, None]
-    scale, shift = jnp.split(film, 2, axis=-1)
-    return hk.LayerNorm(-1, False, False)(x) * (1.0 + scale) + shift
-
-
 def convolve(x: jax.Array, num_channels: int, rate: int) -> jax.Array:
     """Returns a convolution of points `rate` apart, as one product of matrices.
 
@@ -53,9 +46,11 @@ def make_convolutions(num_channels: int, num_layers: int) -> hk.Transformed:
         c = networks.Conditioning(NUM_CLASSES, num_channels)(log_snr, label)
         x = hk.Linear(num_channels)(x_t)
         for k in range(num_layers):
-            inside = convolve(modulate(x, c), num_channels, 2 ** (k % 4))
+            inside = convolve(
+                networks.modulate(x, c[:, None]), num_channels, 2 ** (k % 4)
+            )
             x += hk.Linear(num_channels, w_init=jnp.zeros)(jax.nn.gelu(inside))
-        return hk.Linear(3, w_init=jnp.zeros)(modulate(x, c))
+        return hk.Linear(3, w_init=jnp.zeros)(networks.modulate(x, c[:, None]))
 
     return hk.without_apply_rng(hk.transform(network))
 
@@ -72,7 +67,7 @@ def make_transformer(num_features: int, num_layers: int) -> hk.Transformed:
         )
         for _ in range(num_layers):
             x = networks.DiTBlock(4)(x, c)
-        x = hk.Linear(3 * GROUP, w_init=jnp.zeros)(modulate(x, c))
+        x = hk.Linear(3 * GROUP, w_init=jnp.zeros)(networks.modulate(x, c[:, None]))
         return x.reshape(x_t.shape)
 
     return hk.without_apply_rng(hk.transform(network))
