@@ -87,29 +87,29 @@ def check_num_steps(num_steps: int, most: int = MAX_STEPS) -> None:
 
 def check_times(times: jax.typing.ArrayLike, last: int | None = None) -> None:
     """Raises ValueError unless times is int[n + 1], descending, in [0, last]."""
-    times = _known(times)
-    if times.ndim != 1 or times.size < 2 or not np.issubdtype(times.dtype, np.integer):
+    grid = _known(times)
+    if grid.ndim != 1 or grid.size < 2 or not np.issubdtype(grid.dtype, np.integer):
         raise ValueError(
             "times must be a vector of at least 2 int steps, "
-            f"got {times.dtype}[{', '.join(map(str, times.shape))}]."
+            f"got {grid.dtype}[{', '.join(map(str, grid.shape))}]."
         )
     # Not np.diff, which wraps around in unsigned ints.
-    descends = (times[1:] < times[:-1]).all() & (times[-1] >= 0)
-    _require(descends, "times must descend strictly to >= 0, got {}.", times)
+    descends = (grid[1:] < grid[:-1]).all() & (grid[-1] >= 0)
+    _require(descends, "times must descend strictly to >= 0, got {}.", grid)
     if last is not None:
         message = f"times must be at most T = {last}, got {{}}."
-        _require(times[0] <= last, message, times[0])
+        _require(grid[0] <= last, message, grid[0])
 
 
 def check_step(schedule: Any, t: jax.typing.ArrayLike) -> None:
     """Raises ValueError unless t is int, in [0, T]: indexing would clamp it."""
-    last, t = len(schedule.alpha) - 1, _known(t)
+    last, step = len(schedule.alpha) - 1, _known(t)
     if isinstance(t, jax.core.Tracer) and isinstance(schedule.alpha, np.ndarray):
         raise ValueError(
             "schedule must hold JAX arrays inside jit, got NumPy's: "
             "wrap each table in jax.numpy.asarray, or take from_sigmas."
         )
-    inside = t.dtype.kind in "iu" and (0 <= t) & (t <= last)
+    inside = step.dtype.kind in "iu" and (0 <= step) & (step <= last)
     _require(inside, f"t must be an int in [0, {last}], got {{}}.", t)
 
 
@@ -125,8 +125,8 @@ def check_step_back(
 
 def check_label(label: jax.typing.ArrayLike, num_classes: int) -> None:
     """Raises ValueError unless labels are in [0, num_classes]; the last is null."""
-    label = _known(label)
-    inside = (0 <= label) & (label <= num_classes)
+    known = _known(label)
+    inside = (0 <= known) & (known <= num_classes)
     _require(inside, f"label must be in [0, {num_classes}], got {{}}.", label)
 
 
