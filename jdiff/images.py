@@ -123,13 +123,7 @@ def save_png(path: str | os.PathLike, image: np.ndarray) -> None:
 
 
 def check_images(images: np.ndarray, name: str, rank: int) -> None:
-    """Raises a ValueError unless images are uint8, grey of that rank or RGB, not empty.
-
-    Args:
-        images: what should be images.
-        name: what the message calls them.
-        rank: of grey ones; RGB has one axis more, of length 3.
-    """
+    """Raises ValueError unless images are uint8, grey of a rank or RGB, not empty."""
     grey = images.ndim == rank
     colour = images.ndim == rank + 1 and images.shape[-1] == 3
     if images.dtype != np.uint8 or not (grey or colour) or images.size == 0:

@@ -26,15 +26,9 @@ class Moments(NamedTuple):
 def collect(blocks: Iterable[tuple[np.ndarray, Sequence[Hashable]]]) -> Moments:
     """Returns mean and covariance of each class, from one pass over the blocks.
 
-    Products of 512 images are float32, their sums float64. An estimate of the mean is
-    subtracted from all images, so that large means do not cancel small variances.
-
-    Args:
-        blocks: of (examples [N, ...], N hashable labels).
-
-    Raises:
-        ValueError: there is no block, or one of another shape, with NaN, or with
-            another number of labels.
+    Blocks are pairs of examples [N, ...] and N hashable labels. Products of 512 images
+    are float32, their sums float64. An estimate of the mean is subtracted from all
+    images, so that large means do not cancel small variances.
     """
     origin, sums = np.zeros(0), {}  # type: tuple[np.ndarray, dict[Any, list[Any]]]
     for images, labels in blocks:

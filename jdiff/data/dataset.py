@@ -52,17 +52,7 @@ def join_names(names: Iterable[str]) -> str | tuple[str, ...]:
 def check_labels(
     labels: np.ndarray, num_images: int, classes: Sequence[str], where: str
 ) -> None:
-    """Raises DataError unless each image has the label of a class.
-
-    Args:
-        labels: int[N], 0-based.
-        num_images: number of images.
-        classes: a character or a name per class.
-        where: the file or folder, for the message.
-
-    Raises:
-        DataError: no images, another number of labels, a label outside the classes.
-    """
+    """Raises DataError, naming a file, unless each image has the label of a class."""
     if num_images == 0:
         raise DataError(f"{where} must hold at least one image, got none.")
     if len(labels) != num_images:

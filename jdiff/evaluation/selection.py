@@ -17,12 +17,7 @@ def reference_splits(
     An .npz file has one split: every other image of each character tests, whatever
     the order in which the file holds them.
 
-    Args:
-        name: emnist/NAME, mnist or a FILE.npz, as `jdiff.data.load` takes it.
-        data_dir: likewise.
-
-    Raises:
-        DataError: what `jdiff.data.load` raises.
+    Args and Raises: as `jdiff.data.load`.
     """
     if not name.endswith(".npz"):
         return load(name, "train", data_dir), load(name, "test", data_dir)

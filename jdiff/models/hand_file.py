@@ -98,15 +98,7 @@ def find_hand(
 ) -> Hand:
     """Returns the hand that is meant: a file's, the one given, or that of a seed.
 
-    Args:
-        model: that writes.
-        hand: a .hand file, a hand, or None.
-        seed: of the hand, if there is no other.
-        neatness: in [0, 1]; None is the hand's own, or 1 of a seed.
-
-    Raises:
-        ValueError: the file holds no hand of the model, or a number is outside its
-            range.
+    Neatness, in [0, 1], is by default the hand's own, or 1 of a seed.
     """
     drawn = draw_hand(model, seed, NEATNESS if neatness is None else neatness)
     if hand is None:

@@ -126,10 +126,7 @@ def draw_hand(model: PenModel, seed: int, neatness: float = NEATNESS) -> Hand:
 def gaps_between(model: PenModel, labels: np.ndarray, gap: float) -> np.ndarray:
     """Returns the white before each character, float[N], if `gap` is that in the mean.
 
-    Args:
-        model: from `load_pen`.
-        labels: int[N], in the order of writing.
-        gap: in heights of an x.
+    Labels int[N] are in the order of writing, gaps in heights of an x.
     """
     left, right = model.sides[labels].T
     return gap + left + np.concatenate([[0.0], right[:-1]])
@@ -330,12 +327,7 @@ def _make_networks(description: dict[str, Any]) -> tuple[hk.Transformed, ...]:
 def find_pen(model: Any) -> PenModel | None:
     """Returns the model of pen strokes that is meant, or None if it is another.
 
-    Args:
-        model: a model, the name of one that ships, a file of weights, or the folder
-            of a run.
-
-    Raises:
-        WeightsError: it is a file, but not of weights.
+    What is meant is a model, the name of one that ships, or a file or run of weights.
     """
     if isinstance(model, PenModel):
         return model
