@@ -13,12 +13,7 @@ PICTURES = {"image/png": "png", "image/gif": "gif", "image/jpeg": "jpg"}
 
 
 def write_notebook(path: Path, folder: Path) -> None:
-    """Writes a notebook as it is stored, with its outputs, as Markdown and pictures.
-
-    Args:
-        path: of the notebook.
-        folder: where the page, the pictures and a copy of the notebook go.
-    """
+    """Writes a notebook as it is stored, as Markdown, pictures and a copy of it."""
     shown = [f"[Download this notebook]({path.name})"]
     pictures = []
     for cell in json.loads(path.read_text())["cells"]:
@@ -64,12 +59,7 @@ def _with_mathml(text: str) -> str:
 
 
 def write_reference(name: str, folder: Path) -> None:
-    """Writes the page of a room or module: what is public there, file by file.
-
-    Args:
-        name: such as "jdiff.networks".
-        folder: where the page goes.
-    """
+    """Writes the page of a room or module: what is public there, file by file."""
     if _path(name).name == "__init__.py":
         files = _exports(name)
     else:

@@ -40,8 +40,7 @@ def main(argv: list[str] | None = None) -> None:
 def climb(judges, train, test, num, seed):
     """Returns the undamaged images' intervals and every figure on every rung.
 
-    No image is there twice, else repetition would be damage from the start: where the
-    test split has fewer than `num` of a character, all are taken.
+    No image is there twice, else repetition would be damage from the start.
     """
     found = Counter(evaluation.chars_of(test).tolist())
     counts = {char: min(num, found[char]) for char in found}

@@ -98,8 +98,8 @@ def measure(name: str, args: argparse.Namespace, chars: np.ndarray):
 def bits_per_dimension(model, args: argparse.Namespace) -> float:
     """Returns the mean of -log2 p(x | class) / D + log2(127.5) over test images.
 
-    An upper bound of bits for each pixel of 256 values (Theis et al. 2016, Eq. 3): each
-    value is made continuous by noise that is uniform over its bin, 1 / 127.5 wide.
+    It bounds the bits of pixels (Theis et al. 2016, Eq. 3), which noise makes
+    continuous, uniform over a bin 1 / 127.5 wide.
     """
     test = jdiff.data.load(args.data, "test", args.data_dir)
     places = {label: place for place, label in enumerate(model.labels)}

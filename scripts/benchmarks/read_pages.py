@@ -150,11 +150,7 @@ def draw_with_model(model: str, texts: Sequence[str], seeds: range, steps: int):
 
 
 def draw_with_people(pen: data.Pen, texts: Sequence[str]):
-    """Returns (text, page uint8[H, W]) of texts in the hands of people.
-
-    A page has characters of one hand, drawn at random; a hand that lacks one is left
-    out.
-    """
+    """Returns (text, page uint8[H, W]) of texts, each in characters of one person."""
     model = models.load_pen()
     num = max(1, NUM_PAGES // len(texts))
     pages = []
@@ -250,8 +246,7 @@ def read(image: np.ndarray) -> str:
 def error_rates(text: str, found: str) -> tuple[float, float]:
     """Returns character error rates, of letters in any case and of letters as they are.
 
-    The edit distance (Levenshtein 1966) divided by the length of the text. Blanks count
-    if the text has some.
+    Blanks count if the text has some.
     """
     found = found if " " in text else found.replace(" ", "")
     folded = edit_distance(text.lower(), found.lower()) / len(text)
@@ -259,7 +254,7 @@ def error_rates(text: str, found: str) -> tuple[float, float]:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Returns how many letters to insert, delete or replace to make b of a."""
+    """Returns how many letters to insert, delete or replace (Levenshtein 1966)."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         diagonal, row[0] = row[0], i

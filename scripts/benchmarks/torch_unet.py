@@ -163,11 +163,7 @@ def _swap(w):
 
 
 def equal_network(model: jdiff.models.Model) -> UNet:
-    """Returns the network of the UNet that ships, with its weights.
-
-    Raises:
-        ValueError: it is not the same function, or not of the same size.
-    """
+    """Returns the network of the UNet that ships, if it is the same function."""
     description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])[1]
     sizes = description["num_channels"], description["num_blocks"]
     network = load(UNet(len(model.classes), *sizes), model.params)

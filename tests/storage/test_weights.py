@@ -214,7 +214,7 @@ def test_weights_of_a_number_format_that_is_not_float_are_refused(path, dtype):
 def test_weights_with_a_damaged_description_are_refused(path, content):
     path.write_bytes(content)
     said = refused(path, jdiff.load_model)
-    assert "with a description in JSON" in said or "must describe a network" in said
+    assert "with a description in JSON" in said or "that describe a network" in said
     said = refused(path, jdiff.evaluation.load_judge)
     assert "with a description in JSON" in said or "must be a classifier" in said
 
