@@ -158,7 +158,7 @@ def download(name: str, cache: Path) -> None:
     except Exception as error:  # requests, TFDS and the disk have no common class.
         raise DataError(
             f"{url} must be reachable and give the published files, got "
-            f"{type(error).__name__} ({storage.first_line(error)}); try again, or put "
+            f"{_reason(error)}; try again, or put "
             f"{', '.join(place.name for place in places.values())} into "
             f"{next(iter(places.values())).parent} by hand."
         ) from error
@@ -190,3 +190,13 @@ def _import_tfds() -> ModuleType:
     with installed(_PACKAGES):
         import tensorflow_datasets
     return tensorflow_datasets
+
+
+def _reason(error: Exception) -> str:
+    from tensorflow_datasets.core.download.download_manager import (
+        NonMatchingChecksumError,
+    )
+
+    if isinstance(error, NonMatchingChecksumError):
+        return "a file with another checksum: truncated, or changed on the server"
+    return f"{type(error).__name__} ({storage.first_line(error)})"

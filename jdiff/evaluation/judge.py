@@ -20,7 +20,7 @@ from jdiff import storage
 from jdiff.data import EMNIST_CHARS
 from jdiff.evaluation.bootstrap import Estimate, bootstrap_fraction
 from jdiff.images import in_batches
-from jdiff.networks import PatchClassifier, PlainClassifier
+from jdiff.networks import PatchClassifier, PlainClassifier, as_pair
 
 _WEIGHTS = Path(__file__).parents[1] / "weights"
 # By architecture: "patch" normalises every image by its own moments, "plain" does not.
@@ -82,11 +82,7 @@ def make_classifier(
         num_channels: its width at its first resolution.
         num_features: width of its penultimate layer.
     """
-
-    def network(images):
-        return architecture(len(MERGED_CHARS), num_channels, num_features)(images)
-
-    return hk.without_apply_rng(hk.transform(network))
+    return as_pair(architecture, len(MERGED_CHARS), num_channels, num_features)
 
 
 def load_judges() -> dict[str, Judge]:

@@ -51,12 +51,9 @@ def make_vae(
     num_latents: int, image_shape: ImageShape, widths: tuple[int, ...] = (256, 128)
 ) -> Autoencoder:
     """Returns the autoencoder of two perceptrons; widths are the encoder's."""
-    return _of_networks(
-        lambda image: networks.Encoder(num_latents, widths)(image),
-        lambda z: networks.Decoder(image_shape, widths[::-1])(z),
-        num_latents,
-        image_shape,
-    )
+    encoder = networks.as_pair(networks.Encoder, num_latents, widths)
+    decoder = networks.as_pair(networks.Decoder, image_shape, widths[::-1])
+    return _of_networks(encoder, decoder, num_latents, image_shape)
 
 
 @functools.cache
@@ -75,12 +72,9 @@ def make_conv_vae(
         raise ValueError(
             f"height and width must be divisible by 4, got {height} x {width}."
         )
-    return _of_networks(
-        lambda image: networks.ConvEncoder(num_latents, widths)(image),
-        lambda z: networks.ConvDecoder(image_shape, widths[::-1])(z),
-        num_latents,
-        image_shape,
-    )
+    encoder = networks.as_pair(networks.ConvEncoder, num_latents, widths)
+    decoder = networks.as_pair(networks.ConvDecoder, image_shape, widths[::-1])
+    return _of_networks(encoder, decoder, num_latents, image_shape)
 
 
 @functools.cache
@@ -263,11 +257,12 @@ def build_autoencoder(description: dict[str, Any]) -> Autoencoder:
 
 
 def _of_networks(
-    encoder: Callable, decoder: Callable, num_latents: int, image_shape: ImageShape
+    to_latents: hk.Transformed,
+    to_images: hk.Transformed,
+    num_latents: int,
+    image_shape: ImageShape,
 ) -> Autoencoder:
     """Returns the autoencoder of two Haiku networks, which take batches."""
-    to_latents: hk.Transformed = hk.without_apply_rng(hk.transform(encoder))
-    to_images: hk.Transformed = hk.without_apply_rng(hk.transform(decoder))
 
     def init(key):
         key_encoder, key_decoder = jax.random.split(key)

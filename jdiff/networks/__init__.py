@@ -18,6 +18,7 @@ from jdiff.networks.dit import DiT as DiT
 from jdiff.networks.dit import DiTBlock as DiTBlock
 from jdiff.networks.dit import make_dit as make_dit
 from jdiff.networks.layers import Conv2D as Conv2D
+from jdiff.networks.layers import as_pair as as_pair
 from jdiff.networks.layers import convolve as convolve
 from jdiff.networks.mlp import make_mlp as make_mlp
 from jdiff.networks.mlp import make_residual_mlp as make_residual_mlp

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jdiff.networks.conditioning import Conditioning, modulate
+from jdiff.networks.layers import as_pair
 
 
 @dataclasses.dataclass
@@ -105,9 +106,4 @@ def make_dit(
     patch: int = 4,
 ) -> hk.Transformed:
     """Returns the diffusion transformer as (init, apply); see `DiT`."""
-    sizes = num_features, num_layers, num_heads, patch
-
-    def network(x_t, log_snr, label):
-        return DiT(num_classes, *sizes)(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
+    return as_pair(DiT, num_classes, num_features, num_layers, num_heads, patch)

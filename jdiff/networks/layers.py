@@ -9,6 +9,8 @@ run near the peak of the machine.
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import haiku as hk
 import jax
@@ -124,6 +126,15 @@ class Conv2D(hk.Module):
         b = hk.get_parameter("b", shape[-1:], x.dtype, jnp.zeros)
         y = convolve(x, w)
         return y + jnp.broadcast_to(b, y.shape)
+
+
+def as_pair(module: Callable[..., hk.Module], *sizes: Any, **options: Any) -> Any:
+    """Returns a module of these sizes and options as pure functions, (init, apply)."""
+
+    def network(*inputs):
+        return module(*sizes, **options)(*inputs)  # type: ignore[operator]
+
+    return hk.without_apply_rng(hk.transform(network))
 
 
 def space_to_depth(x: jax.Array) -> jax.Array:

@@ -16,6 +16,7 @@ from jdiff.networks.conditioning import (
     modulate,
     sinusoidal,
 )
+from jdiff.networks.layers import as_pair
 
 
 @dataclasses.dataclass
@@ -110,12 +111,8 @@ def make_mlp(
     embed_log_snr: Callable[[jax.Array], jax.Array] = sinusoidal,
 ) -> hk.Transformed:
     """Returns the multilayer perceptron for points as (init, apply); see `MLP`."""
-
-    def network(x_t, log_snr, label):
-        mlp = MLP(num_classes, num_features, num_layers, num_outputs, embed_log_snr)
-        return mlp(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
+    sizes = num_classes, num_features, num_layers, num_outputs
+    return as_pair(MLP, *sizes, embed_log_snr)
 
 
 @functools.cache
@@ -126,12 +123,7 @@ def make_residual_mlp(
     num_conditions: int = 64,
 ) -> hk.Transformed:
     """Returns the perceptron for latents as (init, apply); see `ResidualMLP`."""
-
-    def network(x_t, log_snr, label):
-        sizes = num_features, num_layers, num_conditions
-        return ResidualMLP(num_classes, *sizes)(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
+    return as_pair(ResidualMLP, num_classes, num_features, num_layers, num_conditions)
 
 
 @functools.cache

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import jmp
 
 from jdiff.networks.conditioning import Conditioning
-from jdiff.networks.layers import Conv2D, depth_to_space, space_to_depth
+from jdiff.networks.layers import Conv2D, as_pair, depth_to_space, space_to_depth
 
 # Limit of attention above the lowest level: its cost is quadratic in the positions.
 MAX_POSITIONS = 16 * 16
@@ -241,8 +241,4 @@ def make_unet(
     to rounding, stay the same.
     """
     sizes = num_classes, num_channels, num_blocks, num_levels
-
-    def network(x_t, log_snr, label):
-        return UNet(*sizes, remat=remat, dtype=dtype)(x_t, log_snr, label)
-
-    return hk.without_apply_rng(hk.transform(network))
+    return as_pair(UNet, *sizes, remat=remat, dtype=dtype)
