@@ -9,7 +9,7 @@ network; between those of two writers lie hands that nobody has.
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import haiku as hk
 import jax
@@ -172,9 +172,8 @@ def generate_strokes(
     times = grid(model.schedule, num_steps)
     model = _shift_model(model, hand.biases)
     # Compiled programs are found again by what a model is, not by its arrays.
-    static: Any = model._replace(
-        params=None, schedule=cast(Any, None), hands=None, sides=None, few=None
-    )
+    no_arrays: Any = dict.fromkeys(("params", "schedule", "hands", "sides", "few"))
+    static = model._replace(**no_arrays)
     network: Any = model.params
     scale: Any = None
     scout: Any = model.few if num_draws > 1 else None
