@@ -4,13 +4,13 @@
     jdiff serve
 
 The files are static, for any web host. Beside a large one lies the same compressed,
-F.br, for hosts that can send it. The page needs npm, which brings what
-`web/package-lock.json` pins, and `jdiffusion[export]`; the documentation needs
-`jdiffusion[docs]`.
+F.br, for hosts that can send it. The page needs node, which compresses, and
+`jdiffusion[export]`; the documentation needs `jdiffusion[docs]`.
 """
 
 import argparse
 import importlib.util
+import lzma
 import re
 import shutil
 import subprocess
@@ -23,32 +23,23 @@ import docs_pages
 from jdiff import cli, storage
 
 ROOT = Path(__file__).parents[1]
-WEB = ROOT / "web"
-VENDOR = [
-    "onnxruntime-web/dist/ort.wasm.min.mjs",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.mjs",
-    "onnxruntime-web/dist/ort-wasm-simd-threaded.wasm",
-    "gifenc/dist/gifenc.esm.js",
-]
+WEB = ROOT / "jdiff" / "web"
 MIN_PACKED = 2000  # bytes of a file that is worth compressing
 
 
 def build_page(out: Path, model: str) -> None:
-    """Writes the page, its packages and a model to a folder."""
-    if shutil.which("npm") is None:
-        sys.exit("build_site.py: error: npm must be installed, got none.")
-    command = ["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-    subprocess.run(command, cwd=WEB, check=True)
-    (out / "vendor").mkdir(parents=True, exist_ok=True)
-    for path in WEB.iterdir():
-        if path.suffix in (".html", ".css", ".js"):
-            shutil.copy(path, out)
-    for source in VENDOR:
-        shutil.copy(WEB / "node_modules" / source, out / "vendor")
+    """Writes the page and a model to a folder."""
+    if shutil.which("node") is None:
+        sys.exit("build_site.py: error: node must be installed, got none.")
+    shutil.copytree(WEB, out, dirs_exist_ok=True)
+    for packed in out.rglob("*.xz"):
+        packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+        packed.unlink()
     cli.main(["export", model, "--out", str(out / "model.onnx")])
     files = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".br"]
     large = [path for path in files if path.stat().st_size >= MIN_PACKED]
-    subprocess.run(["node", WEB / "compress.mjs", *large], check=True)
+    compress = ROOT / "scripts" / "compress.mjs"
+    subprocess.run(["node", compress, *large], check=True)
     sent = [_compressed(path) if path in large else path for path in files]
     size, packed = (sum(p.stat().st_size for p in paths) for paths in (files, sent))
     print(f"wrote {out}: {size / 1e6:.2f} MB, {packed / 1e6:.2f} MB compressed")

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jdiff import losses, models, storage
+from jdiff import models, storage
 from jdiff.export.graph import share_weights, to_onnx
 from jdiff.handwriting import NUM_POINTS, STYLES
 from jdiff.networks import Condition
@@ -108,7 +108,7 @@ def _gradient(model: models.PenModel, x_0: Any, num_styles: int) -> Any:
         def loss(style):
             condition = Condition(label[None], style[None])
             output = model.apply(model.params, x_t[None], log_snr[None], condition)
-            return losses.l2_loss(output[0], target)
+            return jnp.mean(jnp.square(output[0] - target))
 
         return jax.grad(loss)(style)
 

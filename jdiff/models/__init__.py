@@ -17,6 +17,7 @@ from jdiff.models.fit import fit as fit
 from jdiff.models.generate import default_solver as default_solver
 from jdiff.models.generate import generate as generate
 from jdiff.models.generate import generate_batches as generate_batches
+from jdiff.models.hand_file import digest_pen as digest_pen
 from jdiff.models.hand_file import find_hand as find_hand
 from jdiff.models.hand_file import load_hand as load_hand
 from jdiff.models.hand_file import own_hand as own_hand

@@ -170,7 +170,7 @@ def test_the_name_must_end_in_onnx(tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, sentence",
     [
-        (["--site", "nowhere"], "the page must be built by scripts/build_site.py"),
+        (["--site", "nowhere"], "the site must be built by scripts/build_site.py"),
         (["--port", "65536"], r"--port must be in [0, 65535], got 65536."),
     ],
 )

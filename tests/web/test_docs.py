@@ -108,7 +108,7 @@ def test_the_scan_would_see(text):
 @pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
 def test_a_browser_reads_and_searches_it_without_leaving_the_machine(site, tmp_path):
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "web" / name, tmp_path)
+        shutil.copy(Path(__file__).with_name(name), tmp_path)
     install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(install, cwd=tmp_path, check=True)
     pages = [path.parent.relative_to(site) for path in site.rglob("*/index.html")]

@@ -76,7 +76,7 @@ def seen(facts):
         "files": files,
     }
     command = ["node", Path(__file__).with_suffix(".mjs").with_stem("hand")]
-    command.append(ROOT / "web")
+    command.append(ROOT / "jdiff" / "web")
     done = subprocess.run(
         command, input=json.dumps(given).encode(), check=True, capture_output=True
     )

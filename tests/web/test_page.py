@@ -1,6 +1,7 @@
 """The page in a real browser: what a person does, and the same letters as here."""
 
 import json
+import lzma
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from jdiff import hands, handwriting, models
 from jdiff.hands.learn import find_unit
 
 ROOT = Path(__file__).parents[2]
+VENDOR = ROOT / "jdiff" / "web" / "vendor"
 TEXT = "Hello, World!"
 DRAWN = "adehilnorw"  # by the mouse, in the hand of one of the writers
 WRITER = 30
@@ -60,7 +62,7 @@ def seen(folder):
     subprocess.run(build, check=True, env=environment)
     packages.mkdir()
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / "web" / name, packages)
+        shutil.copy(Path(__file__).with_name(name), packages)
     install = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     subprocess.run(install, cwd=packages, check=True)
     (folder / "letters.json").write_text(json.dumps(drawn_letters()))
@@ -79,6 +81,19 @@ def seen(folder):
         finally:
             server.terminate()
     return json.loads(done.stdout)
+
+
+def test_the_package_carries_what_npm_pins(seen, folder):
+    """The licences are its own; the runtime is packed."""
+    files = [path for path in VENDOR.iterdir() if path.name != "LICENSES.txt"]
+    assert len(files) == 4
+    for path in files:
+        name = path.name.removesuffix(".xz")
+        (pinned,) = folder.glob(f"packages/node_modules/*/dist/{name}")
+        content = path.read_bytes()
+        if path.suffix == ".xz":
+            content = lzma.decompress(content)
+        assert content == pinned.read_bytes()
 
 
 def test_the_letters_are_the_librarys(seen):

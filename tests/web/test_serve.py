@@ -1,6 +1,8 @@
 """`jdiff serve` as a process: what it sends, with weights of one's own, and its end."""
 
+import contextlib
 import json
+import lzma
 import os
 import signal
 import subprocess
@@ -15,6 +17,7 @@ import jdiff
 from jdiff import models
 
 ROOT = Path(__file__).parents[2]
+PAGE = Path(jdiff.__file__).parent / "web"
 PEN = Path(jdiff.__file__).parent / "weights" / "pen_unipen.safetensors"
 
 
@@ -31,24 +34,74 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def server(folder):
-    command = [sys.executable, "-m", "jdiff", "serve", "--site", folder / "site"]
-    command += ["--port", "0", "--weights", PEN]
+@contextlib.contextmanager
+def serving(folder, *options):
+    command = [sys.executable, "-m", "jdiff", "serve", "--port", "0", *options]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "TMPDIR": str(folder / "temporary"),
+        "XDG_CACHE_HOME": str(folder / "cache"),
     }
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:
         process.address = process.stdout.readline().decode().strip()
         yield process
-        process.kill()
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def server(folder):
+    with serving(folder, "--site", folder / "site", "--weights", PEN) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """The page as the package carries it, twice: the second time all is made."""
+    folder = tmp_path_factory.mktemp("package")
+    (folder / "temporary").mkdir()
+    with serving(folder):
+        made = folder / "cache" / "jdiff" / "page"
+        times = {path: path.stat().st_mtime_ns for path in made.rglob("*")}
+    with serving(folder) as process:
+        assert times and times == {p: p.stat().st_mtime_ns for p in made.rglob("*")}
+        process.made = made
+        yield process
 
 
 def fetch(server, name, accepted=""):
     request = Request(server.address + name, headers={"Accept-Encoding": accepted})
     with urlopen(request, timeout=30) as response:
         return response.headers, response.read()
+
+
+def test_the_package_has_the_whole_page(package):
+    headers, page = fetch(package, "")
+    assert headers["Content-Type"] == "text/html" and b"main.js" in page
+    for name, kind in (("main.js", "text/javascript"), ("style.css", "text/css")):
+        headers, body = fetch(package, name, "gzip, br")
+        assert headers["Content-Type"] == kind and headers["Content-Encoding"] is None
+        assert body == (PAGE / name).read_bytes()
+    headers, body = fetch(package, "vendor/ort-wasm-simd-threaded.wasm")
+    assert headers["Content-Type"] == "application/wasm"
+    packed = PAGE / "vendor" / "ort-wasm-simd-threaded.wasm.xz"
+    assert body == lzma.decompress(packed.read_bytes()) and body[:4] == b"\0asm"
+    facts = json.loads(fetch(package, "model.json")[1])
+    for name in facts["files"].values():
+        assert fetch(package, name)[1] == (package.made / name).read_bytes()
+
+
+def test_the_root_leads_to_the_page(package):
+    with urlopen(package.address.removesuffix("write/"), timeout=30) as response:
+        assert b"url=write/" in response.read()
+
+
+def test_without_onnx_it_says_what_is_missing(tmp_path):
+    hidden = "import sys; sys.modules['onnx'] = None; from jdiff.cli import main; "
+    command = [sys.executable, "-c", hidden + "main(['serve', '--port', '0'])"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": tmp_path}
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 2
+    assert b"pip install 'jdiffusion[export]'" in done.stderr
 
 
 def test_the_model_is_that_of_the_weights(server):
