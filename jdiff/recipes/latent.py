@@ -25,9 +25,6 @@ from jdiff.recipes import autoencoder as autoencoders
 from jdiff.recipes import options, pictures
 
 EPOCH_STEPS = 256
-# That samples are drawn with by default, up to that share of all steps: chosen by
-# `jdiff evaluate`.
-GUIDANCE, GUIDANCE_LAST = 2.0, 0.9
 NUM_DRAWN = 2048  # samples whose grey values become those of images
 NUM_TESTED = 2**15  # latents behind the loss of test images
 
@@ -102,8 +99,7 @@ def describe(
     names = ("num_features", "num_layers", "schedule", "num_steps", "prediction")
     description = {name: getattr(args, name) for name in names}
     description |= {"model": "latent", "chars": dataset.classes, "style": True}
-    description |= {"guidance": GUIDANCE, "num_tones": models.NUM_TONES}
-    description["guidance_last"] = round(GUIDANCE_LAST * args.num_steps)
+    description |= options.describe_guidance(args) | {"num_tones": models.NUM_TONES}
     return autoencoder | description
 
 

@@ -14,6 +14,9 @@ DATA = "emnist/NAME, mnist, ascii, glyphs, FILE.npz, folder:PATH, tfds:NAME[/CON
 # What belongs to one command, not to the run.
 _OWN = {"command", "recipe", "run", "typed", "out", "resume", "dry_run"}
 _OWN |= {"coordinator", "num_processes", "process_id"}
+# The scale of guidance that samples are drawn with by default, and the share of all
+# steps that it exaggerates: chosen by `jdiff evaluate`.
+_GUIDANCE, _GUIDED = 2.0, 0.9
 # What may be given anew when a run goes on, and its default.
 _RENEWABLE = {"steps": None, "data_dir": None, "save_minutes": 5.0}
 # More would only fill the memory. Other ints have 32 bits, other floats are finite.
@@ -54,6 +57,12 @@ def add_diffusion_options(parser: argparse.ArgumentParser) -> None:
     add("--schedule", default="cosine", choices=models.SCHEDULES)
     add("--num-steps", type=int, default=1000, help="T of the schedule")
     add("--prediction", default="v", choices=models.PREDICTIONS)
+
+
+def describe_guidance(args: argparse.Namespace) -> dict[str, Any]:
+    """Returns what a weights file says of guidance."""
+    last = round(_GUIDED * args.num_steps)
+    return {"guidance": _GUIDANCE, "guidance_last": last}
 
 
 def check_run(

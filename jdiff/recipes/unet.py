@@ -94,6 +94,7 @@ def describe(args: argparse.Namespace, source: data.Source) -> dict[str, Any]:
     names = ["num_channels", "num_blocks", "num_levels"]
     names += ["schedule", "num_steps", "prediction"]
     description = {name: getattr(args, name) for name in names}
+    description |= options.describe_guidance(args)
     # A list, as it will be once it is read from JSON.
     chars = source.classes if isinstance(source.classes, str) else list(source.classes)
     return description | {"chars": chars, "image_shape": list(source.image_shape)}
@@ -125,7 +126,9 @@ def init_model(args: argparse.Namespace, description: dict[str, Any]) -> models.
 def load_start(path: str, description: dict[str, Any], params: Any) -> Any:
     """Returns the weights of a file, if they are of this architecture and data."""
     weights, found = storage.load_weights(path)
-    if {"num_levels": 2} | found != description:  # older files lack it
+    # How samples are drawn does not matter, and older files lack a number of levels.
+    drawing = {name: description[name] for name in ("guidance", "guidance_last")}
+    if {"num_levels": 2} | found | drawing != description:
         raise ValueError(f"{path} must be weights of {description}, got {found}.")
     storage.check_params(weights, params, path)
     return weights
