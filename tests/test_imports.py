@@ -40,7 +40,7 @@ ROOMS = {
     | {"handwriting", "images"},
     "evaluation": {"data", "networks", "storage", "images"},
     "runs": {*CORE, "data", "models", "storage", "images"},
-    "export": {"models", "networks", "handwriting", "storage"},
+    "export": {"models", "networks", "handwriting", "storage", "losses"},
     "hands": {*CORE, "data", "models", "networks", "storage", "handwriting"},
     "core": {*CORE},
     "plots": {"handwriting", "images"},

@@ -127,7 +127,7 @@ def load_start(path: str, description: dict[str, Any], params: Any) -> Any:
     """Returns the weights of a file, if they are of this architecture and data."""
     weights, found = storage.load_weights(path)
     # How samples are drawn does not matter, and older files lack a number of levels.
-    drawing = {name: description[name] for name in ("guidance", "guidance_last")}
+    drawing = {k: v for k, v in description.items() if k.startswith("guidance")}
     if {"num_levels": 2} | found | drawing != description:
         raise ValueError(f"{path} must be weights of {description}, got {found}.")
     storage.check_params(weights, params, path)

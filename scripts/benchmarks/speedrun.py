@@ -11,6 +11,7 @@ mean. Real test images are the first row. Nothing else may run meanwhile.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import numpy as np
 from command import check_json, check_positive, header, make_parser, run, save_json
 
 import jdiff
-from jdiff import data, evaluation, losses, models, networks, runs
+from jdiff import data, evaluation, models, networks, runs
 
 NUM_CLASSES = len(data.EMNIST_CHARS)
 
@@ -32,9 +33,9 @@ class Recipe(NamedTuple):
     network: hk.Transformed = networks.make_unet(NUM_CLASSES, 64, 1)
     schedule: str = "cosine"
     prediction: str = "v"
-    steps: losses.DrawSteps = losses.uniform_steps
-    weight: losses.Weight = losses.uniform_weight
-    distance: losses.Distance = losses.l2_loss
+    steps: Callable = jdiff.uniform_steps
+    weight: Callable = jdiff.uniform_weight
+    distance: Callable = jdiff.l2_loss
     optimizer: str = "muon"
     learning_rate: float = 2e-3
     batch_size: int = 64
@@ -47,8 +48,8 @@ EDM = {
     "network": hk.Transformed(UNET.init, jdiff.precondition(UNET.apply)),
     "schedule": "karras",
     "prediction": "x_0",
-    "steps": losses.log_normal_steps,
-    "weight": losses.edm_weight,
+    "steps": jdiff.log_normal_steps,
+    "weight": jdiff.edm_weight,
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "recipe": {},
@@ -57,13 +58,13 @@ CHANGES: dict[str, dict[str, Any]] = {
     "learning rate 5e-3": {"learning_rate": 5e-3},
     "batch of 128": {"batch_size": 128, "learning_rate": 2.8e-3},
     "batch of 32": {"batch_size": 32, "learning_rate": 1.4e-3},
-    "t logit-normal": {"steps": losses.logit_normal_steps},
-    "t of low discrepancy": {"steps": losses.low_discrepancy_steps},
-    "weight min-SNR": {"weight": losses.min_snr_weight},
+    "t logit-normal": {"steps": jdiff.logit_normal_steps},
+    "t of low discrepancy": {"steps": jdiff.low_discrepancy_steps},
+    "weight min-SNR": {"weight": jdiff.min_snr_weight},
     "x_0": {"prediction": "x_0"},
     "flow": {"schedule": "flow", "prediction": "flow"},
     "EDM": EDM,
-    "Huber distance": {"distance": losses.huber_loss},
+    "Huber distance": {"distance": jdiff.huber_loss},
     "average 0.9995": {"ema_decay": 0.9995},
     "no label dropped": {"label_dropout": 0.0},
     "two blocks": {"network": networks.make_unet(NUM_CLASSES, 64, 2)},
@@ -87,7 +88,7 @@ def train(
         source.classes,
         source.image_shape,
     )
-    loss = losses.make_diffusion_loss(
+    loss = jdiff.make_diffusion_loss(
         model.apply,
         model.schedule,
         model.prediction,
