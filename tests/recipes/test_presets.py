@@ -1,12 +1,14 @@
 """The sizes of the UNet that a run trains."""
 
 import argparse
+import functools
 import re
 
 import jax
 import numpy as np
 import pytest
 from cases import shapes_of
+from commands import train_linear
 
 import jdiff
 from jdiff.recipes import unet
@@ -51,6 +53,42 @@ def test_sizes_that_are_given_replace_those_of_the_preset():
 
 
 def test_the_default_is_what_ships():
+    _, description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])
+    args = vars(parse())
+    sizes = unet.PRESETS["small"]
+    assert {name: args[name] for name in sizes} == sizes
+    assert sizes == {"num_levels": 2} | {
+        k: v for k, v in description.items() if k in sizes
+    }
+
+
+def test_images_that_the_levels_do_not_divide_are_refused(tmp_path):
+    images = np.zeros((4, 12, 8), np.uint8)
+    np.savez(tmp_path / "odd.npz", images=images, labels=np.arange(4), chars="abcd")
+    options = ["--data", tmp_path / "odd.npz", "--preset", "base"]
+    code, _, error = train_linear(*options, "--out", tmp_path / "run")
+    assert code == 2 and not (tmp_path / "run").exists()
+    assert error.endswith("divisible by 8, for 3 levels, got 12 x 8.")
+
+
+def test_three_levels_come_back_from_a_file(tmp_path):
+    args = parse("--num-channels", "16", "--num-blocks", "1", "--num-levels", "3")
+    source = jdiff.data.Source(None, 0, (8, 8, 3), "abc")
+    description, network = unet.describe(args, source), unet.make_network(args, 3)
+    params = jdiff.models.init_params(jax.random.key(0), network, (8, 8, 3))
+    params = jax.tree.map(lambda leaf: np.float32(np.float16(leaf)), params)
+    path = tmp_path / "weights.safetensors"
+    jdiff.storage.save_weights(path, params, description)
+    model = jdiff.load_model(path)
+    jax.tree.map(np.testing.assert_array_equal, model.params, params)
+    assert model.apply is jdiff.networks.make_unet(3, 16, 1, 3).apply
+    start = functools.partial(unet.load_start, path, params=params)
+    jax.tree.map(np.testing.assert_array_equal, start(description), params)
+    with pytest.raises(ValueError, match="must be weights of"):
+        start(description | {"num_levels": 2})
+
+
+def test_a_file_that_does_not_tell_its_levels_has_two(tmp_path):
     params, description = jdiff.storage.load_weights(jdiff.models.SHIPPED["unet"])
     older = {k: v for k, v in description.items() if k != "num_levels"}
     path = tmp_path / "weights.safetensors"
