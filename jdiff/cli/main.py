@@ -27,6 +27,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if is_process:
         signals.exit_on_signals()
         _prepare_streams()
+    if sys.flags.optimize:
+        # Haiku leaves modules inside an `assert`, which is left out then.
+        _refuse("jdiff", "Python must run without -O and PYTHONOPTIMIZE.")
     argv = sys.argv[1:] if argv is None else argv
     _check_values(argv)
     args = _parser().parse_args(argv)

@@ -65,6 +65,11 @@ def merged_labels(chars: Sequence[str] | np.ndarray) -> np.ndarray:
 
     Raises:
         ValueError: another character.
+
+    Examples:
+        >>> from jdiff import evaluation
+        >>> [evaluation.MERGED_CHARS[k] for k in evaluation.merged_labels("Aac0o")]
+        ['A', 'a', 'C', '0', 'O']
     """
     return _MERGED[char_index(chars)]
 

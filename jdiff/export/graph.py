@@ -325,6 +325,18 @@ def _slice(graph, out, inputs, params):
     return graph.add("Slice", [inputs[0], *ends, *more], out.shape)
 
 
+def _pad(graph, out, inputs, params):
+    """Borders of one value, as in older gradients of slices."""
+    below, above, inside = zip(*params["padding_config"], strict=True)
+    if min(below + above) < 0 or any(inside):
+        raise ValueError(
+            f"padding must be around an array, to be exported, got "
+            f"{params['padding_config']}."
+        )
+    ends = np.array(below + above, np.int64)
+    return graph.add("Pad", [inputs[0], ends, inputs[1]], out.shape)
+
+
 def _reduce(op):
     def reduce(graph, out, inputs, params):
         axes = np.array(params["axes"], np.int64)
@@ -369,6 +381,7 @@ _NODES: dict[str, Callable[..., Any]] = {
     "gather": _gather,
     "integer_pow": _power,
     "ne": _not_equal,
+    "pad": _pad,
     "one_minus_square": _one_minus_square,
     "reshape": _reshape,
     "rsqrt": _rsqrt,
