@@ -260,22 +260,26 @@ def _patient_loops() -> Iterator[None]:
     """
     new = asyncio.new_event_loop
 
-    def ignore(*args: Any, **options: Any) -> None:
-        """Takes the place of a method."""
-
     def new_patient_loop() -> asyncio.AbstractEventLoop:
         loop = new()
         loop.set_exception_handler(lambda loop, context: None)  # of what is not awaited
-        close = loop.close
+        close, tell = loop.close, loop.call_soon_threadsafe
+
+        def tell_if_open(*args: Any, **options: Any) -> Any:
+            try:
+                return tell(*args, **options)
+            except RuntimeError:
+                # Threads that read what was cancelled tell nobody.
+                if not loop.is_closed():
+                    raise
 
         def close_when_done() -> None:
             if begun := asyncio.all_tasks(loop):
                 loop.run_until_complete(asyncio.wait(begun, timeout=_PATIENCE))
-            # Threads that read what was cancelled tell nobody.
-            loop.call_soon_threadsafe = ignore  # type: ignore[assignment]
             close()
 
         loop.close = close_when_done  # type: ignore[method-assign]
+        loop.call_soon_threadsafe = tell_if_open  # type: ignore[assignment]
         return loop
 
     asyncio.new_event_loop = new_patient_loop

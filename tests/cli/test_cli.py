@@ -304,8 +304,8 @@ def test_a_name_that_the_terminal_cannot_show_is_written(folder):
             {"JAX_PLATFORMS": "cuda"},
             "must find a device, got none for JAX_PLATFORMS='cuda'",
         ),
-        ({"PYTHONOPTIMIZE": "1"}, "without -O and PYTHONOPTIMIZE"),
-        ({"PYTHONOPTIMIZE": "2"}, "without -O and PYTHONOPTIMIZE"),
+        ({"PYTHONOPTIMIZE": "1"}, "run without -O and PYTHONOPTIMIZE"),
+        ({"PYTHONOPTIMIZE": "2"}, "run without -O and PYTHONOPTIMIZE"),
     ],
 )
 def test_what_is_wrong_with_the_environment_is_one_sentence(folder, variables, says):
