@@ -105,10 +105,10 @@ def pixels(images: np.ndarray) -> np.ndarray:
 def gaussian_bits(train, test, seed: int) -> tuple[np.ndarray, float]:
     """Returns the bits of each test image under its class's Gaussian, and the floor."""
     rng = np.random.default_rng(seed)
-    held_out = rng.permutation(len(train.images)) % 10 == 0
     chosen_by, wanted = [], np.empty((len(test.images), len(FLOORS)))
     for k in np.unique(test.labels):
-        fitted = train.images[(train.labels == k) & ~held_out]
+        own = train.images[rng.permutation(np.flatnonzero(train.labels == k))]
+        others, fitted = np.split(own, [max(1, len(own) // 10)])
         if len(fitted) < 2:
             raise ValueError(
                 f"data must have 2 training images of each class, got {len(fitted)} "
@@ -118,7 +118,6 @@ def gaussian_bits(train, test, seed: int) -> tuple[np.ndarray, float]:
         center = x.mean(0)
         variances, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
         law = center, vectors, np.maximum(variances, 0.0)
-        others = train.images[(train.labels == k) & held_out]
         chosen_by.append(log_losses(rng, *law, others))
         wanted[is_k] = log_losses(rng, *law, test.images[is_k])
     best = np.concatenate(chosen_by).mean(0).argmin()

@@ -166,8 +166,14 @@ def test_letters_drawn_by_the_mouse_are_encoded_as_here(seen):
     expected, _ = hands.encode_reading(reading)
     arrays = np.reshape(seen["own"]["arrays"], expected.shape)
     np.testing.assert_allclose(arrays, expected, atol=1e-5)
+    # What was drawn, up to the size and the height that are read from ten letters.
     given = generate(DRAWN, models.own_hand(models.load_pen().hands[WRITER]), 3)
-    assert np.abs(arrays - given)[..., :2].mean() < 0.1
+    x, y = (
+        each[..., :2] - each[..., :2].mean(1, keepdims=True) for each in (arrays, given)
+    )
+    size = np.sum(x * y) / np.sum(y * y)
+    assert 0.7 < size < 1.4
+    assert np.abs(x - size * y).mean() < 0.08
 
 
 def test_the_page_learns_the_hand_that_drew_them(seen):
