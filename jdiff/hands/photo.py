@@ -237,8 +237,9 @@ def _cut(darkness: np.ndarray, form: sheet.Form) -> Cells:
     spans = np.array(
         [[np.ptp(k) if k.size else 0 for k in np.nonzero(own)] for own in inside]
     )
-    crossed = (spans > _CROSSED * np.array([height - top, width])).all(1)
-    return Cells(form, windows, ~windows.any((1, 2)), crossed)
+    crossed = np.all(spans > _CROSSED * np.array([height - top, width]), axis=1)
+    empty = ~np.any(windows, axis=(1, 2))
+    return Cells(form, windows, np.asarray(empty), np.asarray(crossed))
 
 
 def _find_owners(ink: np.ndarray, cells: np.ndarray, none: int) -> np.ndarray:
